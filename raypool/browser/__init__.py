@@ -1,0 +1,1 @@
+"""Chromium: find it, launch it, read its state, put its state back. The only importer of Playwright."""

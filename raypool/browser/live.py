@@ -1,0 +1,245 @@
+"""One live browser: driver, Chromium and context, made together and dying together."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    CDPSession,
+    Page,
+    Playwright,
+    async_playwright,
+)
+from playwright.async_api import Error as PlaywrightError
+
+from raypool.browser.collect import Collected, collect
+from raypool.browser.executable import find_chromium
+from raypool.browser.processes import MARKER, InstanceDirectory, tree_memory
+from raypool.browser.restore import new_context, open_tabs, set_cookies
+from raypool.errors import ErrorCodes, create_error
+from raypool.logs import get_logger
+from raypool.spec import SessionSpec
+
+log = get_logger(__name__)
+
+OnLost = Callable[[str], None]
+CLOSE_TIMEOUT_S = 8.0
+_CLEAN_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "FONTCONFIG_PATH",
+    "XDG_RUNTIME_DIR",
+    "DISPLAY",
+)
+
+
+@dataclass
+class _Parts:
+    """What :func:`launch` makes, in the order in which it is made."""
+
+    playwright: Playwright
+    browser: Browser
+    cdp: CDPSession
+    driver_pid: int
+    browser_pid: int
+
+
+class LiveBrowser:
+    """A business's browser while it lives.
+
+    Args:
+        on_lost: Called once, with the reason, when driver, Chromium or a page dies unasked.
+    """
+
+    def __init__(
+        self, parts: _Parts, context: BrowserContext, context_id: str, on_lost: OnLost
+    ) -> None:
+        self.browser, self.context = parts.browser, context
+        self.driver_pid, self.browser_pid = parts.driver_pid, parts.browser_pid
+        self._parts, self._context_id = parts, context_id
+        self._on_lost: OnLost | None = on_lost
+        self._active: Page | None = None
+        self._pending: dict[Page, str] = {}
+        self._watched: list[int] = []
+        self._watch()
+
+    @property
+    def version(self) -> str:
+        """Chromium's version."""
+        return self.browser.version
+
+    def memory(self) -> int:
+        """Return the resident bytes of driver and browser tree."""
+        return tree_memory(self.driver_pid, self.browser_pid)
+
+    async def page(self) -> Page:
+        """Return the page that functions are given: the active one, a new one if it was closed."""
+        if self._active is None or self._active.is_closed():
+            open_pages = [page for page in self.context.pages if not page.is_closed()]
+            self._active = open_pages[0] if open_pages else await self.context.new_page()
+        return self._active
+
+    async def collect(self, previous: Mapping[str, bytes]) -> Collected:
+        """Return the whole state now; see :func:`raypool.browser.collect.collect`."""
+        return await collect(
+            self.context, self._parts.cdp, self._context_id, self._active, previous, self._pending
+        )
+
+    async def open_tabs(self, parts: Mapping[str, bytes], warnings: list[str]) -> None:
+        """Bring back the saved tabs."""
+        self._active, self._pending = await open_tabs(self.context, parts, warnings)
+
+    async def close(self) -> None:
+        """Close everything in order; what does not close in time is left to be killed."""
+        self._forget()
+        for closing in (self.browser.close(), self._parts.playwright.stop()):
+            task = asyncio.ensure_future(closing)
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+            task.add_done_callback(_swallow)
+
+    def abandon(self) -> None:
+        """Stop watching: whatever happens to this browser from now on is expected."""
+        self._forget()
+
+    def _watch(self) -> None:
+        self.browser.on("disconnected", lambda _: self._lost("Chromium is gone"))
+        self.context.on("close", lambda _: self._lost("the context was closed"))
+        self.context.on("page", self._watch_page)
+        for page in self.context.pages:
+            self._watch_page(page)
+        self._watch_process(self.driver_pid, "the Playwright driver is gone")
+        self._watch_process(self.browser_pid, "Chromium is gone")
+
+    def _watch_page(self, page: Page) -> None:
+        page.on("crash", lambda _: self._lost("a page crashed"))
+
+    def _watch_process(self, pid: int, reason: str) -> None:
+        # Playwright tells nobody when its own driver dies; the kernel does, at once.
+        descriptor = os.pidfd_open(pid)
+        self._watched.append(descriptor)
+        asyncio.get_running_loop().add_reader(descriptor, self._lost, reason)
+
+    def _lost(self, reason: str) -> None:
+        on_lost = self._on_lost
+        self._forget()
+        if on_lost:
+            on_lost(reason)
+
+    def _forget(self) -> None:
+        self._on_lost = None
+        for descriptor in self._watched:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            os.close(descriptor)
+        self._watched = []
+
+
+async def launch(
+    spec: SessionSpec,
+    directory: InstanceDirectory,
+    parts: Mapping[str, bytes],
+    on_lost: OnLost,
+    executable: Path | None = None,
+) -> tuple[LiveBrowser, list[str]]:
+    """Start a browser of *spec* that holds the saved state *parts*, its tabs not yet opened.
+
+    Returns:
+        The browser, and warnings that name what could not be restored.
+
+    Raises:
+        BrowserError: There is no Chromium, or it does not start.
+    """
+    warnings: list[str] = []
+    found = find_chromium(spec.browser, executable)
+    started = await _start(spec, directory, found.path, warnings)
+    try:
+        context = await new_context(started.browser, spec.context, parts, warnings)
+        context_id = await _context_id(started.cdp)
+        await set_cookies(started.cdp, context_id, parts, warnings)
+    except PlaywrightError as error:
+        await started.playwright.stop()
+        raise _start_failed(error) from error
+    return LiveBrowser(started, context, context_id, on_lost), warnings
+
+
+async def _start(
+    spec: SessionSpec, directory: InstanceDirectory, executable: Path, warnings: list[str]
+) -> _Parts:
+    # The driver puts profile and artifacts where its TMPDIR says: one removal clears all.
+    os.environ["TMPDIR"] = str(directory.path)
+    before = {child.pid for child in psutil.Process().children()}
+    playwright = await async_playwright().start()
+    driver_pid = next(c.pid for c in psutil.Process().children() if c.pid not in before)
+    try:
+        browser = await _launch_chromium(playwright, spec, directory, executable, warnings)
+        cdp = await browser.new_browser_cdp_session()
+        browser_pid = await _browser_pid(cdp)
+    except PlaywrightError as error:
+        await playwright.stop()
+        raise _start_failed(error) from error
+    directory.record(driver_pid=driver_pid, browser_pid=browser_pid)
+    return _Parts(playwright, browser, cdp, driver_pid, browser_pid)
+
+
+async def _launch_chromium(
+    playwright: Playwright,
+    spec: SessionSpec,
+    directory: InstanceDirectory,
+    executable: Path,
+    warnings: list[str],
+) -> Browser:
+    options: dict[str, Any] = {
+        "executable_path": executable,
+        "headless": spec.headless,
+        "env": _environment(directory),
+        "handle_sigint": False,
+    }
+    if os.geteuid() == 0:
+        warnings.append("Chromium runs without its sandbox: it cannot be used as root")
+        return await playwright.chromium.launch(**options, chromium_sandbox=False)
+    with contextlib.suppress(PlaywrightError):
+        return await playwright.chromium.launch(**options, chromium_sandbox=True)
+    browser = await playwright.chromium.launch(**options, chromium_sandbox=False)
+    warnings.append("Chromium runs without its sandbox: this system has no user namespaces for it")
+    return browser
+
+
+def _environment(directory: InstanceDirectory) -> dict[str, str | float | bool]:
+    """Return a clean environment: no secret of ours may reach a process that runs websites."""
+    kept: dict[str, str | float | bool] = {
+        k: os.environ[k] for k in _CLEAN_ENVIRONMENT if k in os.environ
+    }
+    return kept | {
+        "HOME": str(directory.path),
+        "TMPDIR": str(directory.path),
+        MARKER: directory.marker,
+    }
+
+
+async def _browser_pid(cdp: CDPSession) -> int:
+    processes = (await cdp.send("SystemInfo.getProcessInfo"))["processInfo"]
+    return next(int(p["id"]) for p in processes if p["type"] == "browser")
+
+
+async def _context_id(cdp: CDPSession) -> str:
+    """Return the CDP id of the only context that was made in this browser."""
+    contexts = await cdp.send("Target.getBrowserContexts")
+    return str(contexts["browserContextIds"][0])
+
+
+def _start_failed(error: Exception) -> Exception:
+    line = next((ln for ln in str(error).splitlines() if ln.strip()), type(error).__name__)
+    return create_error(ErrorCodes.BROWSER_START_FAILED, f"Chromium did not start: {line[:300]}")
+
+
+def _swallow(task: "asyncio.Future[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.debug("browser closed with an error", error=str(error))

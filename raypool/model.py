@@ -1,0 +1,196 @@
+"""The words of raypool as data: sessions, leases, checkpoints, outcomes. All of it frozen.
+
+Times are aware UTC, durations seconds. Nothing here reads a clock, a file or the network: whoever
+makes a record passes the time in.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field
+
+from raypool.phase import Phase
+from raypool.spec import Frozen, SessionSpec
+
+T = TypeVar("T")
+
+
+class SessionStatus(StrEnum):
+    """What a session is to its business; set by callers and by other services."""
+
+    PENDING = "pending"
+    """Known, never signed in."""
+    ACTIVE = "active"
+    """The one session of the business that is used. At most one."""
+    INACTIVE = "inactive"
+    """Kept, not used: another session took its place."""
+    ERROR = "error"
+    """Set aside by whoever found it unusable."""
+
+
+class Desired(StrEnum):
+    """What the fleet shall make true for a session."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class SignIn(StrEnum):
+    """What the last look at the site said."""
+
+    SIGNED_IN = "signed_in"
+    SIGNED_OUT = "signed_out"
+    NEEDS_HUMAN = "needs_human"
+    UNKNOWN = "unknown"
+
+
+class Condition(Frozen):
+    """One thing that people should know about an instance."""
+
+    type: str
+    reason: str
+    message: str
+    since: datetime
+
+
+class Observed(Frozen):
+    """What the owner of an instance last said of it. A report, never the truth about processes."""
+
+    phase: Phase = Phase.ABSENT
+    cluster: str | None = None
+    node_id: str | None = None
+    pid: int | None = None
+    browser_pid: int | None = None
+    incarnation: int = 0
+    sign_in: SignIn = SignIn.UNKNOWN
+    conditions: tuple[Condition, ...] = ()
+
+
+class Session(Frozen):
+    """The durable record of one signed-in identity of a business."""
+
+    id: str
+    business_id: str
+    email: str | None = None
+    status: SessionStatus = SessionStatus.ACTIVE
+    desired: Desired = Desired.STOPPED
+    spec: SessionSpec = Field(default_factory=SessionSpec)
+    version: int = 1
+    """Grows with each change of the record; pass it as ``expected_version`` to change what you read."""
+    fencing_token: int = 0
+    """Token of the newest owner: writes with a smaller one are refused."""
+    checkpoint_version: int = 0
+    last_good_version: int = 0
+    created_at: datetime
+    updated_at: datetime
+    last_activity: datetime
+    expires_at: datetime
+    ttl: float
+    observed: Observed = Field(default_factory=Observed)
+
+
+class Holder(Frozen):
+    """Who holds a lease: one incarnation, never a name that comes back."""
+
+    id: str
+    """Unique for the attempt to acquire: the same holder may repeat the request, nobody else."""
+    kind: str = "instance"
+    cluster: str = ""
+    node_id: str = ""
+    pid: int = 0
+
+
+class Lease(Frozen):
+    """The right to act for a business for a while."""
+
+    business_id: str
+    token: int
+    """Fencing token: only grows for a business, however the leases before it ended."""
+    holder: Holder
+    ttl: float
+    since: datetime
+
+
+class CheckpointMeta(Frozen):
+    """What the maker of a checkpoint knows about it."""
+
+    reasons: tuple[str, ...] = ()
+    node_id: str = ""
+    sign_in: SignIn = SignIn.UNKNOWN
+    warnings: tuple[str, ...] = ()
+
+
+class CheckpointInfo(Frozen):
+    """One acknowledged version of a session's state."""
+
+    version: int
+    created_at: datetime
+    size: int
+    """Bytes of state, before compression."""
+    signed_in: bool | None
+    """None: nobody looked."""
+    warnings: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    fencing_token: int = 0
+    node_id: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A version with its parts, decrypted. Its ``repr`` shows names and sizes, never contents."""
+
+    info: CheckpointInfo
+    parts: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        sizes = {name: len(data) for name, data in sorted(self.parts.items())}
+        return f"Checkpoint(version={self.info.version}, parts={sizes})"
+
+
+class InstanceStatus(Frozen):
+    """All that ``status()`` tells of one business."""
+
+    business_id: str
+    session_id: str
+    phase: Phase
+    desired: Desired
+    sign_in: SignIn
+    cluster: str | None
+    node_id: str | None
+    pid: int | None
+    browser_pid: int | None
+    incarnation: int
+    fencing_token: int
+    checkpoint_version: int
+    last_good_version: int
+    last_activity: datetime
+    expires_at: datetime
+    restarts: int
+    memory_bytes: int | None
+    conditions: tuple[Condition, ...]
+    next_retry_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """How one business fared in a ``map``."""
+
+    business_id: str
+    ok: bool
+    value: T | None = None
+    error: Exception | None = None
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Components:
+    """The live Playwright objects of an instance."""
+
+    browser: Any
+    context: Any
+    page: Any
+    agent: Any = None

@@ -1,0 +1,107 @@
+"""What a caller asks of a business's browser: the ``**spec`` of ``get_or_create_instance``."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from raypool.errors import ErrorCodes, create_error
+from raypool.ids import parse_duration
+
+CONTEXT_OPTIONS = frozenset({
+    "accept_downloads", "base_url", "bypass_csp", "client_certificates", "color_scheme", "contrast",
+    "device_scale_factor", "extra_http_headers", "forced_colors", "geolocation", "has_touch",
+    "http_credentials", "ignore_https_errors", "is_mobile", "java_script_enabled", "locale",
+    "no_viewport", "offline", "permissions", "proxy", "reduced_motion", "screen", "service_workers",
+    "strict_selectors", "timezone_id", "user_agent", "viewport",
+})  # fmt: skip
+"""Names of Playwright's ``Browser.new_context`` that a spec may carry. ``storage_state`` is not one
+of them: the checkpoint is where the state comes from."""
+
+
+class Frozen(BaseModel):
+    """Data that never changes once made; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Probe(Frozen):
+    """How to see that a business is signed in. Whatever is given must hold; nothing given: unknown."""
+
+    url: str | None = None
+    """Page to open for the check; being sent elsewhere (a sign-in page) means signed out."""
+    selector: str | None = None
+    """A Playwright selector that must be visible."""
+    text: str | None = None
+    """Text that the page must show."""
+    cookie: str | None = None
+    """Name of a cookie that must be there and not expired."""
+
+    @model_validator(mode="after")
+    def _needs_something(self) -> Self:
+        if not (self.url or self.selector or self.text or self.cookie):
+            raise ValueError("a probe needs at least one of url, selector, text, cookie")
+        return self
+
+
+class SessionSpec(Frozen):
+    """Durable wishes of a session. Everything but ``idle_after`` takes effect with a new browser."""
+
+    browser: Literal["headless_shell", "chromium"] = "headless_shell"
+    headless: bool = True
+    idle_after: float | None = Field(default=None, gt=0)
+    """Seconds without a call after which the browser may be closed; None: the fleet's setting."""
+    probe: Probe | None = None
+    context: dict[str, JsonValue] = Field(default_factory=dict)
+    """Options of Playwright's ``new_context``, by its own names."""
+
+    def merged(self, changes: "SpecChanges") -> Self:
+        """Return this spec with *changes* laid over it; context options are merged by name."""
+        data = {**self.model_dump(), **changes.fields}
+        data["context"] = {**self.context, **changes.context}
+        return type(self).model_validate(data)
+
+    def needs_new_browser(self, other: "SessionSpec") -> bool:
+        """Tell whether going from this spec to *other* takes a new browser."""
+        return self.model_dump(exclude={"idle_after"}) != other.model_dump(exclude={"idle_after"})
+
+
+class SpecChanges(Frozen):
+    """A checked ``**spec``: what the caller gave, and nothing else."""
+
+    fields: dict[str, Any] = Field(default_factory=dict)
+    context: dict[str, JsonValue] = Field(default_factory=dict)
+    ttl: float | None = None
+
+
+def parse_spec(spec: Mapping[str, Any]) -> SpecChanges:
+    """Check a ``**spec`` and sort it into what concerns the browser, the context and the record.
+
+    Raises:
+        ConfigurationError: An unknown name, or a value that does not fit; the message names it.
+    """
+    known = {*SessionSpec.model_fields, "ttl"} - {"context"}
+    unknown = set(spec) - known - CONTEXT_OPTIONS
+    if unknown:
+        raise create_error(
+            ErrorCodes.CONFIG_INVALID_ARGUMENT,
+            f"{', '.join(sorted(unknown))}: not an option of an instance",
+            recovery=f"Known options: {', '.join(sorted(known | CONTEXT_OPTIONS))}.",
+        )
+    fields = {k: spec[k] for k in spec if k in known and k != "ttl"}
+    if isinstance(fields.get("idle_after"), timedelta | int | float):
+        fields["idle_after"] = parse_duration(fields["idle_after"], name="idle_after")
+    ttl = parse_duration(spec["ttl"], name="ttl") if spec.get("ttl") is not None else None
+    try:
+        changes = SpecChanges(
+            fields=fields, context={k: spec[k] for k in spec if k in CONTEXT_OPTIONS}, ttl=ttl
+        )
+        SessionSpec().merged(changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "spec"
+        raise create_error(
+            ErrorCodes.CONFIG_INVALID_ARGUMENT, f"{where}={first['input']!r}: {first['msg']}"
+        ) from error
+    return changes

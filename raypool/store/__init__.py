@@ -1,0 +1,1 @@
+"""The durable side of raypool: everything that talks to Redis."""
