@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from raypool.model import Outcome as Outcome
     from raypool.pool import AsyncPool as AsyncPool
     from raypool.pool import AsyncPool as BrowserInstanceManager
-    from raypool.pool import Pool as Pool
+    from raypool.sync_pool import Pool as Pool
     from raypool.retry import ErrorRetry as ErrorRetry
     from raypool.retry import with_retry as with_retry
     from raypool.spec import Probe as Probe
@@ -41,7 +41,7 @@ _HOME = {
     "ErrorCodes": ("raypool.errors", "ErrorCodes"),
     "ErrorRetry": ("raypool.retry", "ErrorRetry"),
     "Outcome": ("raypool.model", "Outcome"),
-    "Pool": ("raypool.pool", "Pool"),
+    "Pool": ("raypool.sync_pool", "Pool"),
     "Probe": ("raypool.spec", "Probe"),
     "RaypoolError": ("raypool.errors", "RaypoolError"),
     "RedisSessionManager": ("raypool.store.sessions", "RedisSessionManager"),

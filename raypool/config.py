@@ -105,6 +105,11 @@ class Settings(BaseSettings):
         le=300,
         description="Seconds that an owner which cannot be reached keeps its business.",
     )
+    dashboard: bool = _named(
+        "RAYPOOL_DASHBOARD",
+        True,
+        description="Whether a local Ray runs its dashboard (on the loopback interface).",
+    )
     max_live_per_node: int = _named(
         "RAYPOOL_MAX_LIVE_PER_NODE",
         0,

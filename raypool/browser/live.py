@@ -21,7 +21,7 @@ from playwright.async_api import Error as PlaywrightError
 
 from raypool.browser.collect import Collected, collect
 from raypool.browser.executable import find_chromium
-from raypool.browser.processes import MARKER, InstanceDirectory, tree_memory
+from raypool.browser.processes import MARKER, InstanceDirectory, sweep, tree_memory
 from raypool.browser.restore import new_context, open_tabs, set_cookies
 from raypool.errors import ErrorCodes, create_error
 from raypool.logs import get_logger
@@ -76,6 +76,15 @@ class LiveBrowser:
     def version(self) -> str:
         """Chromium's version."""
         return self.browser.version
+
+    @property
+    def components(self) -> tuple[Browser, BrowserContext]:
+        """Playwright's own objects."""
+        return self.browser, self.context
+
+    async def ping(self) -> None:
+        """Return when the browser answered; raises or hangs when it does not."""
+        await self._parts.cdp.send("Browser.getVersion")
 
     def memory(self) -> int:
         """Return the resident bytes of driver and browser tree."""
@@ -243,3 +252,29 @@ def _start_failed(error: Exception) -> Exception:
 def _swallow(task: "asyncio.Future[None]") -> None:
     if not task.cancelled() and (error := task.exception()):
         log.debug("browser closed with an error", error=str(error))
+
+
+class Launcher:
+    """Starts browsers on this node.
+
+    Args:
+        executable: ``RAYPOOL_CHROMIUM``; None to search.
+    """
+
+    def __init__(self, executable: Path | None = None) -> None:
+        self._executable = executable
+
+    def home(self, business_id: str, token: int) -> InstanceDirectory:
+        """Make the directory of an incarnation, after killing what dead owners left on this node."""
+        sweep()
+        return InstanceDirectory(business_id, token)
+
+    async def launch(
+        self,
+        spec: SessionSpec,
+        home: InstanceDirectory,
+        parts: Mapping[str, bytes],
+        on_lost: OnLost,
+    ) -> tuple[LiveBrowser, list[str]]:
+        """Start a browser that holds *parts*; see :func:`launch`."""
+        return await launch(spec, home, parts, on_lost, self._executable)

@@ -89,13 +89,11 @@ class EmbeddedServer:
                 does not come up (with the end of its log) or belongs to a process that hangs.
         """
         with self._guard:
-            if not (self.owned and self._process and self._process.alive):
-                self._release()
-                try:
-                    self._directory.prepare()
-                    self._start_or_adopt(timeout)
-                except OSError as error:
-                    raise unusable(self._directory.path, error) from error
+            try:
+                self._directory.prepare()
+                self._start_or_adopt(timeout)
+            except OSError as error:
+                raise unusable(self._directory.path, error) from error
             return self.url
 
     def stop(self, timeout: float = 10.0) -> None:
@@ -125,35 +123,41 @@ class EmbeddedServer:
         self._process = self._pid = self._url = None
 
     def _start_or_adopt(self, timeout: float) -> None:
-        begun = time.monotonic()
+        patience = _Patience(timeout)
         while True:
             lock = self._directory.try_lock()
             if lock is not None:
                 self._launch(lock, timeout)
                 return
             endpoint = self._directory.read_endpoint()
-            waited = time.monotonic() - begun
             if endpoint and not endpoint.owner.alive():
-                if waited > min(_ORPHAN_GRACE, timeout / 2):
+                if patience.waited > min(_ORPHAN_GRACE, timeout / 2):
                     _kill(endpoint.server)
-            elif endpoint and self._adopt(endpoint):
+            elif endpoint and self._adopt(endpoint, patience):
                 return
-            if waited > timeout:
+            if patience.over:
                 raise self._held_by_other(endpoint, timeout)
             time.sleep(_POLL_INTERVAL)
 
-    def _adopt(self, endpoint: Endpoint) -> bool:
+    def _adopt(self, endpoint: Endpoint, patience: "_Patience") -> bool:
         password = self._directory.read_password()
         try:
             if password is None or _ask_pid(endpoint.socket, password) != endpoint.server.pid:
                 return False
+        except BusyLoadingError:
+            patience.renew()
+            return False
         except RedisError:
             return False
+        if self._process and self._process.pid != endpoint.server.pid:
+            self._process = None
         self._pid, self._url = endpoint.server.pid, endpoint.url(password)
         return True
 
     def _launch(self, lock: int, timeout: float) -> None:
+        self._release()
         try:
+            self._directory.check_space()
             program = find_server()
             password = self._directory.make_password()
             socket = self._directory.make_socket_path()
@@ -186,16 +190,16 @@ class EmbeddedServer:
         return endpoint
 
     def _wait_until_ready(self, endpoint: Endpoint, password: str, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+        patience = _Patience(timeout)
         while True:
             if not endpoint.server.alive():
                 raise self._did_not_start("ended at once")
             try:
                 _ask_pid(endpoint.socket, password)
             except BusyLoadingError:
-                deadline = time.monotonic() + timeout
+                patience.renew()
             except RedisError as error:
-                if time.monotonic() > deadline:
+                if patience.over:
                     raise self._did_not_start(f"did not answer within {timeout:g} s") from error
             else:
                 return
@@ -220,6 +224,25 @@ class EmbeddedServer:
             {"log": str(self._directory.log)},
             recovery=f"Try again, or end {holder}; its log is {self._directory.log}.",
         )
+
+
+class _Patience:
+    """A timeout that begins anew whenever a server says that it is loading its data."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self.renew()
+
+    def renew(self) -> None:
+        self._begun = time.monotonic()
+
+    @property
+    def waited(self) -> float:
+        return time.monotonic() - self._begun
+
+    @property
+    def over(self) -> bool:
+        return self.waited > self._timeout
 
 
 def _ask_pid(socket: str, password: str) -> int:

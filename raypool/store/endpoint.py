@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ _SOCKET_PATH_LIMIT = 103
 # psutil counts from the boot second, which the kernel may round anew when the clock is set. A pid
 # is not reused that fast.
 _START_TOLERANCE = 1.5
+_LEAST_FREE_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,18 @@ class ServerDirectory:
             OSError: It cannot be created or written; see :func:`unusable`.
         """
         _make_private(self.path, keeps=self._lock.name)
+
+    def check_space(self) -> None:
+        """Refuse a disk that is as good as full.
+
+        With ``appendfsync always`` a server ends at the first write that does not fit, so it would
+        come up only to die.
+
+        Raises:
+            StoreUnavailable: ``STORAGE_FULL``.
+        """
+        if shutil.disk_usage(self.path).free < _LEAST_FREE_BYTES:
+            raise unusable(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
     def try_lock(self) -> int | None:
         """Return a descriptor that holds the directory's lock, or None when it is held."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from raypool.errors import ErrorCodes, create_error
+from raypool.errors import ErrorCodes, RaypoolError, create_error
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -61,16 +61,20 @@ async def inspect_server(client: "Redis") -> ServerReport:
         info: Mapping[str, Any] = await client.info()
         policy = await _setting(client, "maxmemory-policy") or info.get("maxmemory_policy")
         return judge(info, policy, await _setting(client, "appendfsync"))
-    except (AuthenticationError, NoPermissionError) as error:
-        raise create_error(
-            ErrorCodes.STORAGE_ACCESS_DENIED,
-            f"Redis would not say which server it is: {error}.",
-            recovery="Correct user and password in REDIS_URL; the user needs +info.",
-        ) from error
     except RedisError as error:
-        raise create_error(
-            ErrorCodes.STORAGE_UNAVAILABLE, f"Redis did not answer INFO: {error}."
-        ) from error
+        raise _no_answer(error) from error
+
+
+def _no_answer(error: RedisError) -> RaypoolError:
+    # Where a connection is refused for its credentials, redis-py hides that below another error.
+    refused = (AuthenticationError, NoPermissionError)
+    if isinstance(error, refused) or isinstance(error.__cause__, refused):
+        return create_error(
+            ErrorCodes.STORAGE_ACCESS_DENIED,
+            f"Redis refused to describe itself: {error}",
+            recovery="Correct user and password in REDIS_URL; the user needs +info.",
+        )
+    return create_error(ErrorCodes.STORAGE_UNAVAILABLE, f"Redis did not answer INFO: {error}")
 
 
 async def _setting(client: "Redis", name: str) -> str | None:

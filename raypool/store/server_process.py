@@ -23,7 +23,7 @@ _LAUNCHER = """
 import os, sys
 if sys.platform == "linux":
     import ctypes
-    ctypes.CDLL(None).prctl(1, 15)
+    ctypes.CDLL(None).prctl(1, ctypes.c_ulong(15))
     if os.getppid() != int(sys.argv[1]):
         sys.exit(1)
 os.execv(sys.argv[2], sys.argv[2:])
@@ -124,16 +124,11 @@ class ServerProcess:
         """The server's process id."""
         return self._process.pid
 
-    @property
-    def alive(self) -> bool:
-        """Whether the server has not ended yet."""
-        return self._keeper.is_alive()
-
     def stop(self, timeout: float) -> None:
         """Ask the server to end, kill it after *timeout* seconds. It is gone on return."""
         self._process.terminate()
         self._keeper.join(timeout)
-        if self.alive:
+        if self._keeper.is_alive():
             self._process.kill()
             self._keeper.join()
 

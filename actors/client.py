@@ -1,0 +1,135 @@
+"""The fleet as a driver sees it: its supervisor and the actors of its businesses, through Ray."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
+
+from actors.names import SUPERVISOR, business_actor
+from actors.runtime import lost
+from raypool import calls, context
+from raypool.config import Settings
+from raypool.errors import ErrorCodes, create_error
+from raypool.store.crypto import Keyring
+
+T = TypeVar("T")
+_HEAD = "node:__internal_head__"
+"""Resource that Ray gives to the head node alone."""
+
+
+class RayFleet:
+    """Calls into the fleet. Any call makes the supervisor again if it is missing."""
+
+    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+        self._settings, self._keyring = settings, keyring
+        self._handles: dict[str, ActorHandle] = {}
+
+    async def ready(self, business_id: str, timeout: float) -> None:
+        """Return when the business's instance is ready.
+
+        Raises:
+            RaypoolError: Why it is not.
+        """
+        reply = await self._supervised(
+            lambda s: s.ready.remote(business_id, timeout, context.current())
+        )
+        calls.unpack_reply(reply)
+
+    async def run(self, business_id: str, call: bytes, timeout: float) -> Any:
+        """Run a packed call in the business's actor and return its result."""
+        return await self._in_actor(
+            business_id, lambda actor: actor.run.remote(call, timeout, context.current())
+        )
+
+    async def checkpoint(self, business_id: str) -> Any:
+        """Save the business's state now."""
+        return await self._in_actor(
+            business_id, lambda actor: actor.checkpoint.remote(context.current())
+        )
+
+    async def describe(self, business_id: str) -> dict[str, Any] | None:
+        """Return what the instance says of itself; None when it does not answer."""
+        try:
+            actor = await self._actor(business_id)
+            return dict(await asyncio.wait_for(_awaited(actor.describe.remote()), 2.0))
+        except (ValueError, RayError, TimeoutError):
+            return None
+
+    async def stop(self, business_id: str, timeout: float) -> dict[str, Any] | None:
+        """Stop the business's instance; return how it went, None when there was none."""
+        self._handles.pop(business_id, None)
+        stopped: dict[str, Any] | None = await self._supervised(
+            lambda s: s.stop.remote(business_id, timeout)
+        )
+        return stopped
+
+    async def overview(self) -> list[dict[str, Any]]:
+        """Return what the supervisor remembers of every instance."""
+        seen: list[dict[str, Any]] = await self._supervised(lambda s: s.overview.remote())
+        return seen
+
+    async def close(self, timeout: float) -> list[dict[str, Any]]:
+        """Stop every instance and the supervisor itself; return how each stop went."""
+        supervisor = await self._supervisor()
+        results: list[dict[str, Any]] = await _awaited(supervisor.close.remote(timeout))
+        await asyncio.to_thread(ray.kill, supervisor, no_restart=True)
+        return results
+
+    async def _in_actor(self, business_id: str, call: Callable[[ActorHandle], Any]) -> Any:
+        try:
+            actor = await self._actor(business_id)
+            return calls.unpack_reply(await _awaited(call(actor)))
+        except ValueError as error:  # Ray's word for a name that nobody has
+            raise create_error(
+                ErrorCodes.BROWSER_INSTANCE_NOT_READY, f"{business_id} has no instance now"
+            ) from error
+        except RayActorError as error:
+            self._handles.pop(business_id, None)
+            raise lost(error) from error
+
+    async def _actor(self, business_id: str) -> ActorHandle:
+        if business_id not in self._handles:
+            self._handles[business_id] = await asyncio.to_thread(
+                ray.get_actor, business_actor(business_id), self._settings.namespace
+            )
+        return self._handles[business_id]
+
+    async def _supervised(self, call: Callable[[ActorHandle], Any]) -> Any:
+        for _ in range(10):
+            try:
+                return await _awaited(call(await self._supervisor()))
+            except (ActorDiedError, ActorUnavailableError):
+                await asyncio.sleep(0.5)  # Ray restarts it, or the next round makes it again
+        raise create_error(
+            ErrorCodes.NETWORK_RAY_UNREACHABLE, "the supervisor of the fleet does not answer"
+        )
+
+    async def _supervisor(self) -> ActorHandle:
+        return await asyncio.to_thread(ensure_supervisor, self._settings, self._keyring)
+
+
+def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle:
+    """Return the fleet's supervisor, made when there is none. Idempotent; blocks on Ray."""
+    from actors.supervisor import Supervisor  # noqa: PLC0415 -- pulls in the browser's side
+
+    try:
+        return ray.get_actor(SUPERVISOR, settings.namespace)
+    except ValueError:
+        options: dict[str, Any] = {
+            "name": SUPERVISOR,
+            "namespace": settings.namespace,
+            "lifetime": "detached",
+            "get_if_exists": True,
+            "max_restarts": -1,
+            "max_task_retries": -1,
+            "num_cpus": 0,
+            "resources": {_HEAD: 0.001},
+        }
+        return Supervisor.options(**options).remote(settings, keyring)  # type: ignore[attr-defined]
+
+
+async def _awaited(reply: Awaitable[T]) -> T:
+    return await reply

@@ -1,0 +1,128 @@
+"""The only place that calls Ray for actors: create, find, call, kill, and tell how one died.
+
+Ray's blocking calls run in threads; its exceptions end here.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
+from ray.util import list_named_actors
+
+from actors.names import business_actor, business_of
+from raypool.errors import ErrorCodes, create_error
+
+BROWSER_RESOURCE = "browser"
+
+
+@dataclass(frozen=True)
+class Death:
+    """How an actor ended."""
+
+    certain: bool
+    """Its process is known to be gone; False: only its node or the way to it is."""
+    reason: str
+
+
+class RayRuntime:
+    """Actors of one namespace.
+
+    Args:
+        namespace: Ray namespace of the fleet.
+        make: Creates the business's actor from Ray options and its id; injected by the shell that
+            knows the actor class.
+    """
+
+    def __init__(self, namespace: str, make: Callable[[dict[str, Any], str], ActorHandle]) -> None:
+        self._namespace, self._make = namespace, make
+
+    async def create(self, business_id: str) -> ActorHandle:
+        """Create the actor of a business; one that has the name already is killed first."""
+        for _ in range(3):
+            try:
+                return await asyncio.to_thread(self._create, business_id)
+            except ValueError:  # the name is taken: by an actor that is dying, or by a stray
+                await self.kill(await self.find(business_id))
+                await asyncio.sleep(0.1)
+        return await asyncio.to_thread(self._create, business_id)
+
+    def _create(self, business_id: str) -> ActorHandle:
+        options: dict[str, Any] = {
+            "name": business_actor(business_id),
+            "namespace": self._namespace,
+            "lifetime": "detached",
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "num_cpus": 0,
+        }
+        if ray.cluster_resources().get(BROWSER_RESOURCE):
+            options["resources"] = {BROWSER_RESOURCE: 1}
+        return self._make(options, business_id)
+
+    async def find(self, business_id: str) -> ActorHandle | None:
+        """Return the handle of a business's actor, None when the name is free."""
+        try:
+            return await asyncio.to_thread(
+                ray.get_actor, business_actor(business_id), self._namespace
+            )
+        except ValueError:
+            return None
+
+    async def businesses(self) -> list[str]:
+        """Return the businesses that have a named actor, in whatever state it is."""
+        named = await asyncio.to_thread(list_named_actors, all_namespaces=True)
+        ids = (business_of(a["name"]) for a in named if a["namespace"] == self._namespace)
+        return sorted(b for b in ids if b)
+
+    async def call(self, actor: ActorHandle, method: str, *args: Any, timeout: float) -> Any:
+        """Return what an actor's method answers within *timeout* seconds.
+
+        Raises:
+            TimeoutError: It did not answer: it may be alive or not.
+            InstanceLost: It is dead, or cannot be reached.
+        """
+        reply = getattr(actor, method).remote(*args)
+        try:
+            return await asyncio.wait_for(_awaited(reply), timeout)
+        except RayActorError as error:
+            raise lost(error) from error
+
+    async def death(self, actor: ActorHandle, node_id: str) -> Death:
+        """Return when *actor*, which runs on *node_id*, has ended, and how."""
+        while True:
+            try:
+                return Death(certain=True, reason=await _awaited(actor.ended.remote()))
+            except ActorUnavailableError:
+                await asyncio.sleep(0.5)  # cannot be reached now: that is not dead
+            except ActorDiedError as error:
+                return Death(certain=await self._is_up(node_id), reason=_short(error))
+            except RayError as error:
+                return Death(certain=False, reason=_short(error))
+
+    async def _is_up(self, node_id: str) -> bool:
+        # Only the node itself knows that a process is dead. When the node is gone, nobody does.
+        nodes = await asyncio.to_thread(ray.nodes)
+        return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
+
+    async def kill(self, actor: ActorHandle | None) -> None:
+        """Kill an actor's process at once. Idempotent."""
+        if actor is not None:
+            await asyncio.to_thread(ray.kill, actor, no_restart=True)
+
+
+async def _awaited(reply: Any) -> Any:
+    return await reply
+
+
+def lost(error: RayError) -> Exception:
+    """Return the error for a call whose actor died or cannot be reached."""
+    return create_error(ErrorCodes.BROWSER_INSTANCE_LOST, f"the actor died: {_short(error)}")
+
+
+def _short(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]

@@ -1,0 +1,173 @@
+"""The process behind a local fleet: owns the embedded server and the local Ray, and their end.
+
+Started by :mod:`raypool.local` with its settings on standard input; answers there once, when it
+listens or when it failed. It lives while it has members, or until it is told to go, and whatever
+ends it (last member, ``down``, SIGTERM) goes the same way: every instance stopped after an
+acknowledged checkpoint, then Ray, then Redis.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import pickle
+import signal
+import struct
+import sys
+from typing import Any
+
+from pydantic import SecretStr
+
+from actors.client import RayFleet, ensure_supervisor
+from raypool import calls, logs, rays
+from raypool.browser.processes import sweep
+from raypool.config import Settings
+from raypool.keyfile import keyring_for
+from raypool.local import FleetPaths
+from raypool.store.embedded import EmbeddedServer
+from raypool.store.sessions import RedisSessionManager
+
+log = logs.get_logger(__name__)
+
+STOP_TIMEOUT_S = 20.0
+LONELY_S = 0.5
+_LENGTH = struct.Struct("!I")
+
+
+class Host:
+    """One local fleet while it runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._paths = FleetPaths.of(settings)
+        self._server = None if settings.redis_url else EmbeddedServer(self._paths.redis)
+        self._settings = settings
+        self._members: set[asyncio.StreamWriter] = set()
+        self._stay = False
+        self._over = asyncio.Event()
+        self._unsaved: asyncio.Future[list[dict[str, Any]]] | None = None
+        self._fleet: RayFleet | None = None
+
+    async def start(self) -> asyncio.Server:
+        """Bring up Redis, Ray and the supervisor, then listen."""
+        self._unsaved = asyncio.get_running_loop().create_future()
+        settings = self._settings
+        if self._server:
+            url = await asyncio.to_thread(self._server.start)
+            settings = settings.model_copy(update={"redis_url": SecretStr(url)})
+        keyring, keys = keyring_for(settings, embedded=self._server is not None)
+        async with RedisSessionManager(settings, keyring):
+            pass  # a wrong key or an unusable server is said now, not by the first actor
+        address = rays.start_local(settings, self._paths.ray_token)
+        self._settings = settings.model_copy(
+            update={"ray_address": address, "encryption_keys": keys}
+        )
+        self._fleet = RayFleet(self._settings, keyring)
+        await asyncio.to_thread(ensure_supervisor, self._settings, keyring)
+        self._paths.socket.unlink(missing_ok=True)
+        return await asyncio.start_unix_server(self._serve, self._paths.socket)
+
+    async def run(self) -> None:
+        """Live until the fleet is over, then take it down."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._over.set)
+        loop.call_later(rays.JOIN_TIMEOUT_S, self._end_if_lonely)
+        await self._over.wait()
+        await self._down()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+                request = json.loads(await reader.readexactly(length))["request"]
+                answer = await self._answer(request, writer)
+                writer.write(_LENGTH.pack(len(answer)) + answer)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self._members.discard(writer)
+            writer.close()
+            asyncio.get_running_loop().call_later(LONELY_S, self._end_if_lonely)
+
+    async def _answer(self, request: str, writer: asyncio.StreamWriter) -> bytes:
+        assert self._unsaved is not None  # noqa: S101 -- made before listening
+        match request:
+            case "join" if not self._over.is_set():
+                self._members.add(writer)
+                return calls.pack_value(self._settings)
+            case "stay":
+                self._stay = True
+                return calls.pack_value(None)
+            case "leave":
+                self._members.discard(writer)
+                await asyncio.sleep(LONELY_S)
+                self._end_if_lonely()
+                if not self._over.is_set():
+                    return calls.pack_value([])
+            case "down":
+                self._over.set()
+        return calls.pack_value(await asyncio.shield(self._unsaved))
+
+    def _end_if_lonely(self) -> None:
+        if not self._members and not self._stay:
+            self._over.set()
+
+    async def _down(self) -> None:
+        assert self._fleet is not None  # noqa: S101 -- made before listening
+        assert self._unsaved is not None  # noqa: S101
+        unsaved: list[dict[str, Any]] = []
+        try:
+            stops = await asyncio.wait_for(self._fleet.close(STOP_TIMEOUT_S), 3 * STOP_TIMEOUT_S)
+            unsaved = [stop for stop in stops if not stop["saved"]]
+        except Exception as error:  # noqa: BLE001 -- going down must end
+            unsaved = [{"business_id": "*", "why": f"the fleet did not answer: {error}"}]
+        for stop in unsaved:
+            log.error("not saved", **stop)
+        await asyncio.to_thread(rays.stop_local)
+        await asyncio.to_thread(sweep)
+        if self._server:
+            await asyncio.to_thread(self._server.stop)
+        self._paths.socket.unlink(missing_ok=True)
+        self._unsaved.set_result(unsaved)
+        await asyncio.sleep(0.1)  # for the answer to reach whoever waits for it
+
+
+def main() -> None:
+    """Run the host of a local fleet."""
+    settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from our own parent
+    logs.configure(settings.log_format, settings.log_level)
+    lock = os.open(FleetPaths.of(settings).lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        _tell(calls.pack_value("another host is starting or running"))
+        return
+    asyncio.run(_host(settings))
+
+
+async def _host(settings: Settings) -> None:
+    host = Host(settings)
+    try:
+        listening = await host.start()
+    except BaseException as error:
+        log.error("host not started", error=str(error))  # noqa: TRY400
+        _tell(calls.pack_error(error, "the local fleet"))
+        with contextlib.suppress(Exception):
+            rays.stop_local()
+        raise SystemExit(1) from error
+    _tell(calls.pack_value("listening"))
+    async with listening:
+        await host.run()
+
+
+def _tell(answer: bytes) -> None:
+    """Answer whoever started this process, and let go of its pipe."""
+    os.write(sys.stdout.fileno(), answer)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""A local fleet's directory and socket: how drivers find its host, join it, and start one.
+
+The host (:mod:`raypool.host`) is the one process that owns the embedded server and the local Ray.
+A driver is a member for as long as its connection is open, so that even a SIGKILL of the driver is
+seen by the host, which brings the fleet down in order when the last member is gone.
+"""
+
+import hashlib
+import json
+import pickle
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raypool import calls
+from raypool.browser.processes import home
+from raypool.config import Settings
+from raypool.errors import ErrorCodes, create_error
+
+Say = Callable[[str], None]
+START_TIMEOUT_S = 120.0
+LEAVE_TIMEOUT_S = 90.0
+_LENGTH = struct.Struct("!I")
+
+
+@dataclass(frozen=True)
+class FleetPaths:
+    """Where the files of one local fleet lie. Fleets that may not share anything differ."""
+
+    directory: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "FleetPaths":
+        """Return the paths of the fleet that *settings* describe."""
+        url = settings.redis_url.get_secret_value() if settings.redis_url else "embedded"
+        same = f"{url}\n{settings.redis_prefix}\n{settings.namespace}"
+        name = hashlib.sha256(same.encode()).hexdigest()[:12]
+        return cls(settings.data_dir / "fleets" / name)
+
+    @property
+    def lock(self) -> Path:
+        """Held by the host while it lives."""
+        return self.directory / "lock"
+
+    @property
+    def log(self) -> Path:
+        """What the host says."""
+        return self.directory / "host.log"
+
+    @property
+    def redis(self) -> Path:
+        """Directory of the embedded server."""
+        return self.directory / "redis"
+
+    @property
+    def ray_token(self) -> Path:
+        """Token of the local Ray."""
+        return self.directory / "ray_token"
+
+    @property
+    def socket(self) -> Path:
+        """Where the host listens. In the temporary directory: socket paths are short by law."""
+        name = hashlib.sha256(str(self.directory).encode()).hexdigest()[:12]
+        return home() / f"fleet-{name}.sock"
+
+
+class Member:
+    """A connection to the host of a local fleet."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def ask(self, request: str, timeout: float) -> Any:
+        """Send one request and return the answer.
+
+        Raises:
+            RaypoolError: What the host answered instead.
+            OSError: The host is gone.
+        """
+        self._connection.settimeout(timeout)
+        send(self._connection, json.dumps({"request": request}).encode())
+        return calls.unpack_reply(receive(self._connection))
+
+    def close(self) -> None:
+        """Leave without waiting."""
+        self._connection.close()
+
+
+def send(connection: socket.socket, message: bytes) -> None:
+    """Send one framed message."""
+    connection.sendall(_LENGTH.pack(len(message)) + message)
+
+
+def receive(connection: socket.socket) -> bytes:
+    """Return one framed message.
+
+    Raises:
+        ConnectionError: The other side left.
+    """
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        if not (chunk := connection.recv(size - len(data))):
+            raise ConnectionError("the host of the fleet is gone")
+        data += chunk
+    return data
+
+
+def find(settings: Settings) -> Member | None:
+    """Return a connection to the fleet's host, None when it does not run."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.connect(str(FleetPaths.of(settings).socket))
+    except OSError:
+        connection.close()
+        return None
+    return Member(connection)
+
+
+def join(settings: Settings, say: Say) -> tuple[Member, Settings]:
+    """Return a membership and the settings of the running fleet, starting one when there is none.
+
+    Raises:
+        RaypoolError: Why the fleet does not come up.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        member = find(settings)
+        if member is None:
+            say("starting a local fleet …")
+            start_host(settings)
+            continue
+        with suppress(OSError):
+            fleet: Settings = member.ask("join", timeout=START_TIMEOUT_S)
+            return member, fleet
+        member.close()  # it was going down; the next round starts another
+        time.sleep(0.2)
+    raise create_error(
+        ErrorCodes.NETWORK_RAY_UNREACHABLE,
+        f"the local fleet did not come up within {START_TIMEOUT_S:.0f} s",
+        recovery=f"Look into {FleetPaths.of(settings).log}.",
+    )
+
+
+def start_host(settings: Settings) -> None:
+    """Start the host in the background and return when it listens, or when another one does.
+
+    Raises:
+        RaypoolError: Why it did not start.
+    """
+    paths = FleetPaths.of(settings)
+    _private(settings.data_dir, paths.directory)
+    with paths.log.open("ab") as host_log:
+        host = subprocess.Popen(  # noqa: S603 -- our own module
+            [sys.executable, "-m", "raypool.host"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=host_log,
+            start_new_session=True,  # Ctrl-C in the driver's terminal is the driver's own affair
+        )
+    try:
+        answer, _ = host.communicate(pickle.dumps(settings), timeout=START_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        host.kill()
+        raise
+    if not answer:
+        raise create_error(
+            ErrorCodes.INTERNAL_ERROR,
+            "the host of the local fleet died while it was starting",
+            recovery=f"Look into {paths.log}.",
+        )
+    calls.unpack_reply(answer)
+
+
+def leave(member: Member) -> list[dict[str, Any]]:
+    """End a membership; wait for the fleet to come down when it was the last.
+
+    Returns:
+        What could not be saved: ``business_id`` and ``why`` of each.
+    """
+    return _ended(member, "leave")
+
+
+def bring_down(member: Member) -> list[dict[str, Any]]:
+    """Bring the fleet down for all its members; return what could not be saved."""
+    return _ended(member, "down")
+
+
+def _ended(member: Member, request: str) -> list[dict[str, Any]]:
+    try:
+        unsaved: list[dict[str, Any]] = member.ask(request, timeout=LEAVE_TIMEOUT_S)
+    except (OSError, EOFError) as error:
+        raise create_error(
+            ErrorCodes.NETWORK_RAY_UNREACHABLE,
+            f"the host of the local fleet did not answer while it was going down: {error}",
+            recovery="What was acknowledged is kept. `raypool doctor` shows what still runs.",
+        ) from error
+    finally:
+        member.close()
+    return unsaved
+
+
+def _private(*directories: Path) -> None:
+    for directory in directories:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise create_error(
+                ErrorCodes.CONFIG_INVALID,
+                f"{directory} cannot be used: {error.strerror}",
+                recovery="Set RAYPOOL_DATA_DIR to a directory that you may write to.",
+            ) from error

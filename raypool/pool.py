@@ -1,0 +1,343 @@
+"""What driver scripts hold: one object that runs functions in the browsers of many businesses."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, Self, TypeVar
+
+from raypool import calls, context
+from raypool.config import Settings
+from raypool.errors import (
+    ErrorCodes,
+    InstanceLost,
+    InstanceNotReady,
+    SessionNotFound,
+    create_error,
+)
+from raypool.ids import parse_business_id, parse_duration, parse_email
+from raypool.logs import get_logger, new_trace_id
+from raypool.model import (
+    CheckpointInfo,
+    Desired,
+    InstanceStatus,
+    Outcome,
+    Session,
+    SignIn,
+)
+from raypool.phase import Phase
+from raypool.spec import parse_spec
+from raypool.store.sessions import RedisSessionManager
+
+log = get_logger(__name__)
+T = TypeVar("T")
+
+KEY_PREFIX = "business:"
+ATTEMPTS = 5
+STOP_TIMEOUT_S = 20.0
+DEFAULT_CONCURRENCY = 4
+
+
+class Fleet(Protocol):
+    """The live side, as a pool uses it."""
+
+    async def ready(self, business_id: str, timeout: float) -> None: ...  # noqa: D102
+    async def run(self, business_id: str, call: bytes, timeout: float) -> Any: ...  # noqa: D102
+    async def checkpoint(self, business_id: str) -> Any: ...  # noqa: D102
+    async def describe(self, business_id: str) -> dict[str, Any] | None: ...  # noqa: D102
+    async def stop(self, business_id: str, timeout: float) -> dict[str, Any] | None: ...  # noqa: D102
+    async def overview(self) -> list[dict[str, Any]]: ...  # noqa: D102
+
+
+class AsyncPool:
+    """Browsers of many businesses, each signed in, one command at a time each.
+
+    Made by :func:`raypool.connect_async`. All methods may be called concurrently.
+    """
+
+    def __init__(
+        self,
+        sessions: RedisSessionManager,
+        fleet: Fleet,
+        settings: Settings,
+        on_close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.sessions = sessions
+        self._fleet, self._settings, self._on_close = fleet, settings, on_close
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave the fleet. Idempotent. The last to leave a local fleet brings it down in order."""
+        on_close, self._on_close = self._on_close, _nothing
+        await on_close()
+
+    async def get_or_create_instance(
+        self, business_id: str, *, email: str | None = None, **spec: Any
+    ) -> str:
+        """Return the key of the business's instance once it is ready, restored and verified.
+
+        Idempotent; two callers at once get the same instance. A spec that needs a new browser takes
+        effect at the next incarnation, and the log says so.
+
+        Args:
+            business_id: ``[A-Za-z0-9][A-Za-z0-9._-]{0,127}``.
+            email: Whose account it is; kept in the record.
+            **spec: Names of Playwright's ``new_context``, and ``browser``, ``headless``, ``probe``,
+                ``idle_after``, ``ttl``.
+
+        Raises:
+            ConfigurationError: An argument does not fit.
+            SessionLocked: Another cluster holds the business.
+            InstanceNotReady: It did not come up in ``RAYPOOL_START_TIMEOUT``.
+        """
+        parse_business_id(business_id)
+        parse_spec(spec)
+        with _traced(business_id):
+            before = await self.sessions.get_active_session(business_id)
+            session = await self.sessions.ensure_active(
+                business_id,
+                email=parse_email(email) if email is not None else None,
+                desired=Desired.RUNNING,
+                **spec,
+            )
+            await self._ready(business_id)
+            if before and before.observed.pid and before.spec.needs_new_browser(session.spec):
+                log.warning("spec changed; it takes effect with the next browser")
+            return f"{KEY_PREFIX}{business_id}"
+
+    async def run(
+        self,
+        business_id: str,
+        fn: Callable[..., Awaitable[T]],
+        *args: Any,
+        timeout: float | None = None,
+        idempotent: bool = False,
+        **kwargs: Any,
+    ) -> T:
+        """Return ``await fn(page, *args, **kwargs)``, run inside the business's actor.
+
+        When it returns, what it changed is acknowledged by Redis. One at a time a business, in order.
+
+        Args:
+            business_id: Its instance is made when there is none.
+            fn: ``async def fn(page, …)``; its arguments and result must pickle.
+            *args: Passed on.
+            timeout: Seconds for *fn*; ``RAYPOOL_COMMAND_TIMEOUT`` when None.
+            idempotent: Run it again on the next incarnation when the instance dies meanwhile.
+            **kwargs: Passed on.
+
+        Raises:
+            InstanceLost: The instance died while *fn* ran (retryable).
+            FunctionFailed: *fn* raised; ``__cause__`` is its error. The state was saved all the same.
+            CommandTimeout: *fn* ran past *timeout*.
+        """
+        value, _ = await self._run(business_id, fn, args, kwargs, timeout, idempotent)
+        return value
+
+    async def _run(
+        self,
+        business_id: str,
+        fn: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+        idempotent: bool,
+    ) -> tuple[T, int]:
+        parse_business_id(business_id)
+        seconds = self._settings.command_timeout
+        if timeout is not None:
+            seconds = parse_duration(timeout, name="timeout")
+        call = calls.pack_call(fn, args, kwargs)
+        with _traced(business_id):
+            await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
+            attempt = 1
+            while True:
+                await self._ready(business_id)
+                try:
+                    return await self._fleet.run(business_id, call, seconds), attempt
+                except InstanceNotReady:  # it had not begun
+                    if attempt == ATTEMPTS:
+                        raise
+                except InstanceLost:
+                    if not idempotent or attempt == ATTEMPTS:
+                        raise
+                attempt += 1
+                await asyncio.sleep(0.2 * attempt)
+
+    async def map(
+        self,
+        fn: Callable[..., Awaitable[T]],
+        business_ids: Iterable[str],
+        *args: Any,
+        concurrency: int | None = None,
+        progress: bool = False,
+        timeout: float | None = None,
+        idempotent: bool = False,
+        **kwargs: Any,
+    ) -> AsyncIterator[Outcome[T]]:
+        """Run *fn* for each business and yield each :class:`Outcome` as it ends.
+
+        One failure never stops the rest. At most *concurrency* (4) run at once.
+        """
+        ids = list(dict.fromkeys(business_ids))
+        room = asyncio.Semaphore(_positive(concurrency or DEFAULT_CONCURRENCY))
+
+        async def one(business_id: str) -> Outcome[T]:
+            async with room:
+                return await self._outcome(business_id, fn, args, kwargs, timeout, idempotent)
+
+        tasks = [asyncio.ensure_future(one(business_id)) for business_id in ids]
+        try:
+            with _bar(len(ids), show=progress) as advance:
+                for done in asyncio.as_completed(tasks):
+                    outcome = await done
+                    advance()
+                    yield outcome
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _outcome(
+        self,
+        business_id: str,
+        fn: Callable[..., Awaitable[T]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None,
+        idempotent: bool,
+    ) -> Outcome[T]:
+        began = time.monotonic()
+        try:
+            value, attempts = await self._run(business_id, fn, args, kwargs, timeout, idempotent)
+        except Exception as error:  # noqa: BLE001 -- the outcome carries it
+            return Outcome(business_id, False, error=error, seconds=time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return Outcome(business_id, True, value=value, attempts=attempts, seconds=seconds)
+
+    async def checkpoint(self, business_id: str) -> CheckpointInfo:
+        """Save the business's state now and return the acknowledged version."""
+        with _traced(parse_business_id(business_id)):
+            info: CheckpointInfo = await self._fleet.checkpoint(business_id)
+            return info
+
+    async def update_instance_activity(self, key: str) -> None:
+        """Slide the idle timer and the TTL of an instance."""
+        session = await self._session(_business_of(key))
+        await self.sessions.touch(session.id)
+
+    async def remove_instance(self, key: str) -> None:
+        """Stop an instance: acknowledged checkpoint, browser gone, lease released, actor gone.
+
+        The record stays. Idempotent.
+
+        Raises:
+            BrowserError: It is gone, but its last changes could not be saved; says why.
+        """
+        business_id = _business_of(key)
+        with _traced(business_id):
+            session = await self._session(business_id)
+            await self.sessions.update_session(session.id, desired=Desired.STOPPED)
+            stopped = await self._fleet.stop(business_id, STOP_TIMEOUT_S)
+            if stopped and not stopped["saved"]:
+                raise create_error(
+                    ErrorCodes.BROWSER_CHECKPOINT_FAILED,
+                    f"{business_id} was stopped, but its last changes were not saved: "
+                    f"{stopped['why']}",
+                )
+
+    async def status(self, business_id: str) -> InstanceStatus:
+        """Return all that is known of a business; also while Ray or the instance does not answer.
+
+        Raises:
+            SessionNotFound: The business has no active session.
+        """
+        session = await self._session(parse_business_id(business_id))
+        overview = await self._fleet.overview()
+        known = next((o for o in overview if o["business_id"] == business_id), None)
+        live = await self._fleet.describe(business_id) if known else None
+        return _status(session, known or {}, live or {})
+
+    async def instances(self) -> list[InstanceStatus]:
+        """Return the status of every business that is wanted or live."""
+        known = {o["business_id"]: o for o in await self._fleet.overview()}
+        wanted = await self.sessions.list_sessions(desired=Desired.RUNNING)
+        sessions = {s.business_id: s for s in wanted}
+        for business_id in known.keys() - sessions.keys():
+            if session := await self.sessions.get_active_session(business_id):
+                sessions[business_id] = session
+        live = await asyncio.gather(*(self._fleet.describe(b) for b in sorted(sessions)))
+        return [
+            _status(sessions[b], known.get(b, {}), seen or {})
+            for b, seen in zip(sorted(sessions), live, strict=True)
+        ]
+
+    async def _ready(self, business_id: str) -> None:
+        await self._fleet.ready(business_id, self._settings.start_timeout)
+
+    async def _session(self, business_id: str) -> Session:
+        session = await self.sessions.get_active_session(business_id)
+        if session is None:
+            raise SessionNotFound(f"{business_id} has no active session")
+        return session
+
+
+def _status(session: Session, known: dict[str, Any], live: dict[str, Any]) -> InstanceStatus:
+    """Lay what the instance says over what the supervisor remembers over what the record holds."""
+    observed = session.observed
+    phase = live.get("phase") or known.get("phase") or observed.phase
+    absent = phase in {Phase.ABSENT, Phase.BACKOFF}
+    return InstanceStatus(
+        business_id=session.business_id,
+        session_id=session.id,
+        phase=phase,
+        desired=session.desired,
+        sign_in=live.get("sign_in", observed.sign_in if not absent else SignIn.UNKNOWN),
+        cluster=observed.cluster,
+        node_id=live.get("node_id", observed.node_id),
+        pid=live.get("pid"),
+        browser_pid=live.get("browser_pid"),
+        incarnation=known.get("incarnation", observed.incarnation),
+        fencing_token=session.fencing_token,
+        checkpoint_version=session.checkpoint_version,
+        last_good_version=session.last_good_version,
+        last_activity=session.last_activity,
+        expires_at=session.expires_at,
+        restarts=known.get("restarts", 0),
+        memory_bytes=live.get("memory_bytes"),
+        conditions=live.get("conditions", observed.conditions),
+        next_retry_at=known.get("next_retry_at"),
+    )
+
+
+def _business_of(key: str) -> str:
+    return parse_business_id(key.removeprefix(KEY_PREFIX) if isinstance(key, str) else key)
+
+
+def _traced(business_id: str) -> AbstractContextManager[None]:
+    trace_id = context.current().get("trace_id") or new_trace_id()
+    return context.bound(trace_id=trace_id, business_id=business_id)
+
+
+def _positive(concurrency: int) -> int:
+    if isinstance(concurrency, int) and concurrency > 0:
+        return concurrency
+    raise create_error(
+        ErrorCodes.CONFIG_INVALID_ARGUMENT, f"concurrency={concurrency!r} must be 1 or more"
+    )
+
+
+def _bar(total: int, *, show: bool) -> AbstractContextManager[Callable[[], None]]:
+    if not show:
+        return nullcontext(lambda: None)
+    from raypool.progress import bar  # noqa: PLC0415 -- only for people
+
+    return bar("businesses", total)
+
+
+async def _nothing() -> None:
+    """Leave what was left already."""

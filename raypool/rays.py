@@ -1,0 +1,114 @@
+"""Ray itself, as drivers and the local host use it: start one, connect to one, leave it."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from raypool.config import Settings
+from raypool.errors import ErrorCodes, create_error
+
+JOIN_TIMEOUT_S = 30.0
+MEMORY_PER_BROWSER = 400 * 2**20
+OBJECT_STORE_BYTES = 100 * 2**20
+_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers run at nice 15 by default, and browsers would inherit it.
+    "RAY_worker_niceness": "0",
+    # One low-memory event must not take many actors: Ray counts only a worker's own memory, not its
+    # browser's, and by default kills as many workers as it thinks it takes.
+    "RAY_worker_killing_policy_by_group": "true",
+}
+
+
+def start_local(settings: Settings, token_file: Path) -> str:
+    """Start a Ray of our own on the loopback interface and connect to it; return its address."""
+    _use_token(token_file)
+    os.environ.update(_ENVIRONMENT)
+    slots = settings.max_live_per_node or max(
+        2, psutil.virtual_memory().total // MEMORY_PER_BROWSER
+    )
+    started = ray.init(
+        namespace=settings.namespace,
+        resources={"browser": slots},
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=settings.dashboard,
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address="127.0.0.1",
+    )
+    return str(started.address_info["gcs_address"])
+
+
+def connect(settings: Settings, token_file: Path | None) -> bool:
+    """Connect this process to the Ray cluster of *settings*; return whether it was not before.
+
+    Raises:
+        NetworkError: It cannot be reached.
+        ConfigurationError: It runs another version, or this process uses another Ray already.
+    """
+    address = settings.ray_address or "auto"
+    if ray.is_initialized():
+        _same_cluster(address)
+        return False
+    if token_file:
+        _use_token(token_file)
+    try:
+        ray.init(
+            address=address,
+            namespace=settings.namespace,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except Exception as error:
+        raise _not_connected(address, error) from error
+    return True
+
+
+def leave() -> None:
+    """Disconnect this process from Ray. Idempotent."""
+    ray.shutdown()
+
+
+def stop_local() -> None:
+    """Stop the Ray that :func:`start_local` started. Idempotent."""
+    ray.shutdown()
+
+
+def _use_token(file: Path) -> None:
+    if not file.exists():
+        descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)
+
+
+def _same_cluster(address: str) -> None:
+    present = ray.get_runtime_context().gcs_address
+    if address not in {"auto", present}:
+        raise create_error(
+            ErrorCodes.CONFIG_INVALID,
+            f"this process is connected to the Ray at {present}, not to the one at {address}",
+            recovery="Call ray.shutdown() first, or set RAYPOOL_RAY_ADDRESS to the same cluster.",
+        )
+
+
+def _not_connected(address: str, error: Exception) -> Exception:
+    text = str(error)
+    if "ersion mismatch" in text:
+        return create_error(
+            ErrorCodes.CONFIG_RAY_VERSION, f"the Ray at {address}: {' '.join(text.split())[:300]}"
+        )
+    return create_error(
+        ErrorCodes.NETWORK_RAY_UNREACHABLE,
+        f"the Ray at {address} cannot be reached: {_first_line(text)}",
+    )
+
+
+def _first_line(text: str) -> Any:
+    return next((line.strip()[:200] for line in text.splitlines() if line.strip()), "no answer")

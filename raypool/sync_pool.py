@@ -1,0 +1,154 @@
+"""The pool for scripts that do not use asyncio: the same methods, called plainly."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+from raypool.model import CheckpointInfo, InstanceStatus, Outcome
+from raypool.pool import AsyncPool
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """An event loop of its own, in a thread, for as long as a sync pool lives."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="raypool", daemon=True
+        )
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* on the loop and return its result; Ctrl-C cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """End the loop. Idempotent."""
+        if self._loop.is_running():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=5)
+        if not self._loop.is_running() and not self._loop.is_closed():
+            self._loop.close()
+
+
+class Sessions:
+    """The :class:`RedisSessionManager`, with its methods called plainly."""
+
+    def __init__(self, manager: Any, loop: LoopThread) -> None:
+        self._manager, self._loop = manager, loop
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._manager, name)
+        if not inspect.iscoroutinefunction(method):
+            return method
+        return lambda *args, **kwargs: self._loop.call(method(*args, **kwargs))
+
+    @contextmanager
+    def lock(self, business_id: str, **options: Any) -> Iterator[int]:
+        """Hold the business's lease for the block; gives the fencing token."""
+        held = self._manager.lock(business_id, **options)
+        token = self._loop.call(held.__aenter__())
+        try:
+            yield token
+        finally:
+            self._loop.call(held.__aexit__(None, None, None))
+
+
+class Pool:
+    """Browsers of many businesses; see :class:`raypool.AsyncPool` for what each method promises.
+
+    Made by :func:`raypool.connect`. Use it as a context manager, or call :meth:`close`.
+    """
+
+    def __init__(self, pool: AsyncPool, loop: LoopThread) -> None:
+        self._pool, self._loop = pool, loop
+        self.sessions = Sessions(pool.sessions, loop)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the fleet. Idempotent. The last to leave a local fleet brings it down in order."""
+        try:
+            self._loop.call(self._pool.close())
+        finally:
+            self._loop.close()
+
+    def get_or_create_instance(
+        self, business_id: str, *, email: str | None = None, **spec: Any
+    ) -> str:
+        """Return the key of the business's instance once it is ready, restored and verified."""
+        return self._loop.call(
+            self._pool.get_or_create_instance(business_id, email=email, **spec)
+        )
+
+    def run(
+        self,
+        business_id: str,
+        fn: Callable[..., Awaitable[T]],
+        *args: Any,
+        timeout: float | None = None,
+        idempotent: bool = False,
+        **kwargs: Any,
+    ) -> T:
+        """Return ``await fn(page, …)``, run inside the business's actor; its changes are durable."""
+        return self._loop.call(
+            self._pool.run(
+                business_id, fn, *args, timeout=timeout, idempotent=idempotent, **kwargs
+            )
+        )
+
+    def map(
+        self, fn: Callable[..., Awaitable[T]], business_ids: Iterable[str], *args: Any, **kwargs: Any
+    ) -> Iterator[Outcome[T]]:
+        """Run *fn* for each business and yield each outcome as it ends; one failure stops nothing."""
+        outcomes = self._pool.map(fn, business_ids, *args, **kwargs)
+        try:
+            while True:
+                try:
+                    yield self._loop.call(_next(outcomes))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._loop.call(_close(outcomes))
+
+    def checkpoint(self, business_id: str) -> CheckpointInfo:
+        """Save the business's state now and return the acknowledged version."""
+        return self._loop.call(self._pool.checkpoint(business_id))
+
+    def update_instance_activity(self, key: str) -> None:
+        """Slide the idle timer and the TTL of an instance."""
+        self._loop.call(self._pool.update_instance_activity(key))
+
+    def remove_instance(self, key: str) -> None:
+        """Stop an instance: acknowledged checkpoint, browser gone, lease released, actor gone."""
+        self._loop.call(self._pool.remove_instance(key))
+
+    def status(self, business_id: str) -> InstanceStatus:
+        """Return all that is known of a business."""
+        return self._loop.call(self._pool.status(business_id))
+
+    def instances(self) -> list[InstanceStatus]:
+        """Return the status of every business that is wanted or live."""
+        return self._loop.call(self._pool.instances())
+
+
+async def _next(outcomes: Any) -> Any:
+    return await anext(outcomes)
+
+
+async def _close(outcomes: Any) -> None:
+    await outcomes.aclose()
