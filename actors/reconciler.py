@@ -313,9 +313,7 @@ class Reconciler:
 
     # -- plumbing ----------------------------------------------------------------------------
 
-    def _spawn(
-        self, instance: Instance, work: Coroutine[Any, Any, None]
-    ) -> "asyncio.Task[None]":
+    def _spawn(self, instance: Instance, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         async def noticed() -> None:
             try:
                 await work

@@ -162,9 +162,7 @@ class InstanceSession:
         )
         await self._browser.open_tabs(self._parts, warnings)
         _, context = self._browser.components
-        self._sign_in = await look(
-            self._record.spec.probe, context, await self._browser.page()
-        )
+        self._sign_in = await look(self._record.spec.probe, context, await self._browser.page())
         self._note("Restored", (*notes, *warnings))
 
     # -- commands ----------------------------------------------------------------------------
@@ -203,9 +201,7 @@ class InstanceSession:
         browser = await self._ready_browser()
         return (*browser.components, await browser.page())
 
-    async def _attempt(
-        self, work: Work[T], browser: Browser, timeout: float
-    ) -> "asyncio.Task[T]":
+    async def _attempt(self, work: Work[T], browser: Browser, timeout: float) -> "asyncio.Task[T]":
         """Run *work* to its end or to the browser's; the task that is returned has ended."""
         page = await browser.page()
         task: asyncio.Task[T] = asyncio.ensure_future(work(page))  # type: ignore[arg-type]

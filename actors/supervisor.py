@@ -98,9 +98,7 @@ class Supervisor:
         self._awake = asyncio.Event()
         runtime = RayRuntime(settings.namespace, _make_business)
         actors = BusinessActors(runtime, settings, keyring)
-        self._reconciler = Reconciler(
-            self._manager, actors, settings.cluster, self._awake.set
-        )
+        self._reconciler = Reconciler(self._manager, actors, settings.cluster, self._awake.set)
         self._loop = asyncio.get_running_loop().create_task(self._run())
 
     def __repr__(self) -> str:

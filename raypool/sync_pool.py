@@ -18,9 +18,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="raypool", daemon=True
-        )
+        self._thread = threading.Thread(target=self._loop.run_forever, name="raypool", daemon=True)
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -91,9 +89,7 @@ class Pool:
         self, business_id: str, *, email: str | None = None, **spec: Any
     ) -> str:
         """Return the key of the business's instance once it is ready, restored and verified."""
-        return self._loop.call(
-            self._pool.get_or_create_instance(business_id, email=email, **spec)
-        )
+        return self._loop.call(self._pool.get_or_create_instance(business_id, email=email, **spec))
 
     def run(
         self,
@@ -106,13 +102,15 @@ class Pool:
     ) -> T:
         """Return ``await fn(page, …)``, run inside the business's actor; its changes are durable."""
         return self._loop.call(
-            self._pool.run(
-                business_id, fn, *args, timeout=timeout, idempotent=idempotent, **kwargs
-            )
+            self._pool.run(business_id, fn, *args, timeout=timeout, idempotent=idempotent, **kwargs)
         )
 
     def map(
-        self, fn: Callable[..., Awaitable[T]], business_ids: Iterable[str], *args: Any, **kwargs: Any
+        self,
+        fn: Callable[..., Awaitable[T]],
+        business_ids: Iterable[str],
+        *args: Any,
+        **kwargs: Any,
     ) -> Iterator[Outcome[T]]:
         """Run *fn* for each business and yield each outcome as it ends; one failure stops nothing."""
         outcomes = self._pool.map(fn, business_ids, *args, **kwargs)

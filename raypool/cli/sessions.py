@@ -1,0 +1,84 @@
+"""Commands about session records. They need Redis, not Ray."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import typer
+from rich.table import Table
+
+from raypool.cli.app import Json, app, out, print_json
+from raypool.errors import SessionNotFound
+
+T = TypeVar("T")
+sessions = typer.Typer(help="List, show and delete session records.", no_args_is_help=True)
+app.add_typer(sessions, name="sessions")
+
+
+def _with_records(work: Callable[[Any], Awaitable[T]]) -> T:
+    from raypool import fleets  # noqa: PLC0415
+    from raypool.config import Settings  # noqa: PLC0415
+
+    async def opened() -> T:
+        async with fleets.records(Settings()) as manager:
+            return await work(manager)
+
+    return asyncio.run(opened())
+
+
+@sessions.command("list")
+def list_(
+    business: str = typer.Option(None, help="Only those of this business."), as_json: bool = Json
+) -> None:
+    """List the sessions: who, status, what is desired, newest checkpoint, expiry."""
+
+    async def read(manager: Any) -> Any:
+        if business:
+            return await manager.get_sessions_by_business(business)
+        return await manager.list_sessions()
+
+    found = _with_records(read)
+    if as_json:
+        print_json([s.model_dump(mode="json") for s in found])
+        return
+    table = Table("session", "business", "status", "desired", "checkpoint", "expires")
+    for s in found:
+        expires = s.expires_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        table.add_row(s.id, s.business_id, s.status, s.desired, str(s.checkpoint_version), expires)
+    out.print(table)
+
+
+@sessions.command()
+def show(session: str = typer.Argument(..., help="Session id."), as_json: bool = Json) -> None:
+    """Show one session and its checkpoints (names and sizes, never contents)."""
+
+    async def read(manager: Any) -> Any:
+        found = await manager.get_session(session)
+        if found is None:
+            raise SessionNotFound(f"there is no session {session!r}")
+        return found, await manager.checkpoints.list(session)
+
+    found, versions = _with_records(read)
+    data = found.model_dump(mode="json")
+    if as_json:
+        print_json({**data, "checkpoints": [v.model_dump(mode="json") for v in versions]})
+        return
+    for name, value in data.items():
+        out.print(f"{name:20} {value}", highlight=False)
+    table = Table("version", "created", "bytes", "signed in", "reasons", "warnings")
+    for v in versions:
+        signed_in = "—" if v.signed_in is None else str(v.signed_in)
+        created = v.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+        reasons, warnings = ", ".join(v.reasons), "; ".join(v.warnings)
+        table.add_row(str(v.version), created, str(v.size), signed_in, reasons, warnings)
+    out.print(table)
+
+
+@sessions.command()
+def delete(session: str = typer.Argument(..., help="Session id."), as_json: bool = Json) -> None:
+    """Delete a session with all its checkpoints, at once and for good."""
+    _with_records(lambda manager: manager.delete_session(session))
+    if as_json:
+        print_json({"deleted": session})
+    else:
+        out.print(f"{session} is gone.")

@@ -1,0 +1,74 @@
+"""Commands that need no fleet: demo, doctor, keys, browser."""
+
+import asyncio
+
+import typer
+
+from raypool.cli.app import FAILED, Json, app, err, out, print_json, say
+
+
+@app.command()
+def demo(as_json: bool = Json) -> None:
+    """Three businesses sign in, two are killed, all go on without signing in again."""
+    from raypool import logs  # noqa: PLC0415
+    from raypool.demo.run import run  # noqa: PLC0415
+
+    logs.configure(level="ERROR")
+    result = run(err if as_json else out)
+    print_json(result.as_dict())
+    if not result.ok:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def doctor(as_json: bool = Json) -> None:
+    """Check Redis, Ray, Chromium (and Postgres, if DATABASE_URL is set): what it saw, what to do."""
+    from raypool import doctor as checks  # noqa: PLC0415
+    from raypool.config import Settings  # noqa: PLC0415
+
+    found = asyncio.run(checks.examine(Settings()))
+    if as_json:
+        print_json(checks.to_json(found))
+    else:
+        checks.render(found, out)
+    raise typer.Exit(checks.exit_code(found))
+
+
+@app.command("install-browser")
+def install_browser(
+    full: bool = typer.Option(False, "--full", help="The full Chromium, not the headless shell."),
+    as_json: bool = Json,
+) -> None:
+    """Find a Chromium, or install one (Playwright's download, then the system's package)."""
+    from raypool.browser.executable import install_chromium  # noqa: PLC0415
+    from raypool.config import Settings  # noqa: PLC0415
+
+    found = install_chromium("chromium" if full else "headless_shell", Settings().chromium, say)
+    if as_json:
+        print_json({"path": str(found.path), "source": found.source})
+    else:
+        out.print(f"Chromium: {found.path} ({found.source})", highlight=False)
+
+
+keys = typer.Typer(help="Encryption keys.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command()
+def generate(as_json: bool = Json) -> None:
+    """Print a new encryption key, for RAYPOOL_ENCRYPTION_KEYS.
+
+    Example:  export RAYPOOL_ENCRYPTION_KEYS=$(raypool keys generate)
+    """
+    from raypool.store.crypto import Keyring  # noqa: PLC0415
+
+    key = Keyring.generate()
+    if as_json:
+        print_json({"key": key})
+    else:
+        print(key)  # noqa: T201 -- nothing else may stand on the line
+
+
+@keys.callback()
+def _keys() -> None:
+    """Encryption keys."""

@@ -1,0 +1,102 @@
+"""Fleets as the command line handles them: bring one up, see what it does, take it down."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+from actors.client import RayFleet
+from raypool import local, rays
+from raypool.config import Settings
+from raypool.connect import connect_async
+from raypool.errors import ErrorCodes, create_error
+from raypool.keyfile import keyring_for
+from raypool.local import FleetPaths, Member, Say
+from raypool.model import Desired, InstanceStatus
+from raypool.pool import STOP_TIMEOUT_S
+from raypool.store.embedded import EmbeddedServer
+from raypool.store.sessions import RedisSessionManager
+
+
+def up(settings: Settings, say: Say) -> dict[str, Any]:
+    """Bring the fleet up and leave it running. Idempotent.
+
+    Returns:
+        ``ray`` address and how many businesses are ``wanted``.
+    """
+    if settings.ray_address is None:
+        member, settings = local.join(settings, say)
+        member.ask("stay", timeout=5)
+        member.close()
+    return asyncio.run(_up(settings, say))
+
+
+async def _up(settings: Settings, say: Say) -> dict[str, Any]:
+    async with connect_async(settings, say=say) as pool:
+        await pool.instances()  # makes the supervisor when it is missing
+        wanted = await pool.sessions.list_sessions(desired=Desired.RUNNING)
+    return {"ray": settings.ray_address, "wanted": len(wanted)}
+
+
+def stay(settings: Settings) -> list[dict[str, Any]]:
+    """Wait for Ctrl-C or SIGTERM, then take the fleet down; return what could not be saved."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    signal.sigwait(signals)
+    return down(settings)
+
+
+def down(settings: Settings) -> list[dict[str, Any]]:
+    """Take the fleet down in order; return what could not be saved.
+
+    Raises:
+        NetworkError: No fleet runs.
+    """
+    if settings.ray_address is None:
+        return local.bring_down(_running(settings))
+    return asyncio.run(_cluster_down(settings))
+
+
+async def _cluster_down(settings: Settings) -> list[dict[str, Any]]:
+    keyring, _ = keyring_for(settings, embedded=False)
+    await asyncio.to_thread(rays.connect, settings, None)
+    stops = await RayFleet(settings, keyring).close(STOP_TIMEOUT_S)
+    return [stop for stop in stops if not stop["saved"]]
+
+
+async def status(settings: Settings, business_id: str | None) -> list[InstanceStatus]:
+    """Return the status of one business or of all, of a fleet that runs already.
+
+    Raises:
+        NetworkError: No fleet runs.
+    """
+    if settings.ray_address is None:
+        _running(settings).close()
+    async with connect_async(settings) as pool:
+        return [await pool.status(business_id)] if business_id else await pool.instances()
+
+
+@contextlib.asynccontextmanager
+async def records(settings: Settings) -> AsyncIterator[RedisSessionManager]:
+    """Open the session records, starting the embedded server for as long as it takes."""
+    embedded = settings.redis_url is None
+    with contextlib.ExitStack() as stack:
+        if embedded:
+            paths = FleetPaths.of(settings)
+            url = stack.enter_context(EmbeddedServer(paths.redis)).url
+            settings = Settings(**{**settings.model_dump(), "redis_url": url})
+        keyring, _ = keyring_for(settings, embedded=embedded)
+        async with RedisSessionManager(settings, keyring) as manager:
+            yield manager
+
+
+def _running(settings: Settings) -> Member:
+    member = local.find(settings)
+    if member is None:
+        raise create_error(
+            ErrorCodes.NETWORK_RAY_UNREACHABLE,
+            "no local fleet is running with these settings",
+            recovery="Start one with `raypool up`, or set RAYPOOL_RAY_ADDRESS to a cluster's.",
+        )
+    return member
