@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from raypool.errors import ErrorCodes, RaypoolError, create_error
+from raypool.redaction import redact_text
 
 _OWN_PACKAGES = ("raypool", "actors")
 
@@ -156,5 +157,5 @@ def _driver_path() -> list[str]:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else "no message"
+    text = redact_text(str(error)).strip()  # before the cut: half a credential looks like none
+    return text.splitlines()[0][:300] if text else "no message"

@@ -10,7 +10,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from raypool.errors import ErrorCodes, create_error
-from raypool.redaction import redact_text
+from raypool.redaction import HIDDEN, is_secret_name, redact_text
 
 REDIS_SCHEMES = (
     "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
@@ -35,7 +35,15 @@ class Settings(BaseSettings):
         ConfigurationError: A value does not fit; the message names variable, value and what fits.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # Fields have names too, and pydantic would read those from the environment: with the prefix a
+    # stranger's LOG_LEVEL or NAMESPACE is not taken for ours.
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        case_sensitive=True,
+        env_prefix="RAYPOOL_",
+    )
 
     redis_url: SecretStr | None = _named(
         "REDIS_URL",
@@ -167,8 +175,8 @@ class Settings(BaseSettings):
 
     def on_this_node(self) -> Self:
         """Return these settings with what is local to a node read from this node's environment."""
-        here = type(self)()
-        return self.model_copy(update={name: getattr(here, name) for name in NODE_LOCAL})
+        given = {n: getattr(self, n) for n in type(self).model_fields if n not in NODE_LOCAL}
+        return type(self)(**given)
 
 
 def _explained(error: ValidationError) -> Exception:
@@ -177,8 +185,8 @@ def _explained(error: ValidationError) -> Exception:
     info = Settings.model_fields.get(field)
     alias = info.validation_alias if info else None
     variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else field
-    secret = "URL" in variable or "KEYS" in variable
-    value = "[hidden]" if secret else redact_text(repr(first.get("input")))
+    secret = "URL" in variable or is_secret_name(variable)
+    value = HIDDEN if secret else redact_text(repr(first.get("input")))
     return create_error(
         ErrorCodes.CONFIG_INVALID,
         f"{variable}={value} does not fit: {first['msg'].removeprefix('Value error, ')}",

@@ -1,7 +1,8 @@
 """Structured logs: constant messages with fields, as JSON lines or for a terminal.
 
 Every line carries the ids bound in :mod:`raypool.context`; secrets are removed from every field by
-the last step before rendering, so no caller can forget it.
+the last step before rendering, so no caller can forget it. A program that uses raypool as a library
+keeps its own structlog: nothing here touches structlog's global configuration.
 """
 
 import logging
@@ -15,6 +16,53 @@ import structlog
 from raypool import context
 from raypool.redaction import redact
 
+Format = Literal["auto", "console", "json"]
+
+
+class _ToStandardError:
+    """Writes finished lines to whatever standard error is at that moment."""
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+class _Render:
+    """Last step of every line: level, ids, secrets, text. One for the process."""
+
+    def __init__(self) -> None:
+        self.set("auto", "INFO")
+
+    def set(self, log_format: Format, level: str) -> None:
+        self._format, self._least = log_format, logging.getLevelNamesMapping()[level]
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        if logging.getLevelNamesMapping()[method.upper()] < self._least:
+            raise structlog.DropEvent
+        for key, value in context.current().items():
+            event.setdefault(key, value)
+        shown = {key: redact(value, name=key) for key, value in event.items()}
+        return str(self._renderer()(logger, method, shown))
+
+    def _renderer(self) -> Any:
+        terminal = sys.stderr.isatty()
+        if self._format == "json" or (self._format == "auto" and not terminal):
+            return structlog.processors.JSONRenderer()
+        return structlog.dev.ConsoleRenderer(
+            colors=terminal, exception_formatter=structlog.dev.plain_traceback
+        )
+
+
+_render = _Render()
+_STEPS = (
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    _render,
+)
+
 
 def new_trace_id() -> str:
     """Return a fresh id that ties together what one call does in every process."""
@@ -22,36 +70,16 @@ def new_trace_id() -> str:
 
 
 def get_logger(name: str) -> Any:
-    """Return the logger for a module; safe to call before :func:`configure`."""
-    return structlog.get_logger(module=name)
-
-
-def _with_ids(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for key, value in context.current().items():
-        event.setdefault(key, value)
-    return event
-
-
-def _without_secrets(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {key: redact(value, name=key) for key, value in event.items()}
-
-
-def configure(log_format: Literal["auto", "console", "json"] = "auto", level: str = "INFO") -> None:
-    """Set up logging for this process, to standard error. Idempotent."""
-    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _with_ids,
-            structlog.processors.format_exc_info,
-            _without_secrets,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    """Return the logger for a module; it may be made before :func:`configure` is called."""
+    return structlog.wrap_logger(
+        _ToStandardError(),
+        processors=_STEPS,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         cache_logger_on_first_use=False,
+        module=name,
     )
+
+
+def configure(log_format: Format = "auto", level: str = "INFO") -> None:
+    """Set format and lowest level for this process; lines go to standard error. Idempotent."""
+    _render.set(log_format, level)

@@ -76,12 +76,13 @@ def plan(
     """Return the actions that bring *observed* one step closer to *wanted*.
 
     Args:
-        wanted: The businesses that shall run.
-        observed: The instances that are known, whatever their phase.
+        wanted: The businesses that shall run; of several wishes for one the newest counts.
+        observed: The instances that are known, whatever their phase, one entry a business.
         now: Seconds on any clock that only moves forward.
         max_starting: How many starts may be under way at once.
     """
-    wishes = {want.business_id: want for want in wanted}
+    oldest_first = sorted(wanted, key=lambda want: (want.since, want.session_id))
+    wishes = {want.business_id: want for want in oldest_first}
     seen = {entry.business_id: entry for entry in observed}
     stops = tuple(_unwanted(seen[b]) for b in sorted(seen) if b not in wishes)
     due, waits = _due_starts(wishes, seen, now)
@@ -127,7 +128,7 @@ def _requeue(waits: list[float], *, blocked: bool, busy: bool) -> float | None:
 
 
 def backoff(failures: int, chance: float, *, base: float = 1.0, most: float = 300.0) -> float:
-    """Return the seconds to wait after *failures* failed starts in a row: full jitter, bounded.
+    """Return the seconds to wait after *failures* failed starts in a row: half of it by chance, bounded.
 
     Args:
         failures: 1 for the first.

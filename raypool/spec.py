@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from raypool.errors import ErrorCodes, create_error
 from raypool.ids import parse_duration
+from raypool.redaction import HIDDEN, is_secret_name, redact
 
 CONTEXT_OPTIONS = frozenset({
     "accept_downloads", "base_url", "bypass_csp", "client_certificates", "color_scheme", "contrast",
@@ -99,9 +100,18 @@ def parse_spec(spec: Mapping[str, Any]) -> SpecChanges:
         )
         SessionSpec().merged(changes)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "spec"
-        raise create_error(
-            ErrorCodes.CONFIG_INVALID_ARGUMENT, f"{where}={first['input']!r}: {first['msg']}"
-        ) from error
+        raise _explained(error) from None  # pydantic's text would show secret values
     return changes
+
+
+def _explained(error: ValidationError) -> Exception:
+    first = error.errors(include_url=False)[0]
+    names = [str(part) for part in first["loc"]] or ["spec"]
+    option = names[0] == "context"  # only Playwright's options carry secrets
+    secret = option and any(is_secret_name(name) for name in names)
+    value = HIDDEN if secret else repr(redact(first["input"]))
+    return create_error(
+        ErrorCodes.CONFIG_INVALID_ARGUMENT,
+        f"{'.'.join(names[option:])}={value} does not fit: "
+        f"{first['msg'].removeprefix('Value error, ')}",
+    )

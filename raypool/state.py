@@ -8,6 +8,7 @@ One part is one unit of change, of failure and of encryption: a site that cannot
 own part and nothing else.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +20,20 @@ COOKIES = "cookies"
 TABS = "tabs"
 STORAGE = "storage:"
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAME_SITE = {"no_restriction": "None", "none": "None", "lax": "Lax", "strict": "Strict"}
 
 
 def encode(payload: object) -> bytes:
-    """Return the canonical bytes of a part: equal payloads give equal bytes."""
-    return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """Return the canonical bytes of a part: equal payloads give equal bytes, always valid UTF-8."""
+    try:
+        return _json(payload, ascii_only=False).encode()
+    except UnicodeEncodeError:  # JavaScript's text may hold half a surrogate pair, UTF-8 may not
+        return _json(payload, ascii_only=True).encode()
+
+
+def _json(payload: object, *, ascii_only: bool) -> str:
+    return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=ascii_only)
 
 
 def decode(part: str, data: bytes) -> Any:
@@ -58,19 +67,21 @@ def parts_from_json(cookies_json: str | None, storage_json: str | None) -> dict[
 
     Args:
         cookies_json: List of cookies, as Playwright or Puppeteer give them.
-        storage_json: ``{"origins": [...]}`` (Playwright's ``storage_state``) or
+        storage_json: ``{"origins": [...]}`` (Playwright's ``storage_state``, whose cookies count
+            when *cookies_json* is not given) or
             ``{"origin": "https://…", "localStorage": {...}, "sessionStorage": {...}}``.
 
     Raises:
         ConfigurationError: Not JSON, or of another shape; the message says which fits.
     """
     parts: dict[str, bytes] = {}
-    if cookies_json is not None:
-        parts[COOKIES] = encode(
-            [_cdp_cookie(c) for c in _loaded(cookies_json, "cookies_json", list)]
-        )
     if storage_json is not None:
-        parts |= _storage_parts(_loaded(storage_json, "storage_json", dict))
+        storage = _loaded(storage_json, "storage_json", dict)
+        parts |= _storage_parts(storage)
+        if isinstance(storage.get("cookies"), list):
+            parts[COOKIES] = _cookies(storage["cookies"], "storage_json")
+    if cookies_json is not None:
+        parts[COOKIES] = _cookies(_loaded(cookies_json, "cookies_json", list), "cookies_json")
     return parts
 
 
@@ -88,18 +99,21 @@ def _refused(name: str, why: str) -> Exception:
     return create_error(ErrorCodes.CONFIG_INVALID_ARGUMENT, f"{name}: {why}")
 
 
-def _cdp_cookie(cookie: Any) -> dict[str, Any]:
-    if not isinstance(cookie, dict) or not isinstance(cookie.get("name"), str):
-        raise _refused(
-            "cookies_json", "each cookie must be an object with name, value and domain or url"
-        )
+def _cookies(cookies: list[Any], name: str) -> bytes:
+    return encode([_cdp_cookie(cookie, name) for cookie in cookies])
+
+
+def _cdp_cookie(cookie: Any, name: str) -> dict[str, Any]:
+    texts = [cookie.get("name"), cookie.get("value")] if isinstance(cookie, dict) else [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise _refused(name, "each cookie must be an object with name, value and domain or url")
     kept = {
         k: cookie[k]
         for k in ("name", "value", "domain", "path", "secure", "httpOnly", "url")
         if k in cookie
     }
     if not (kept.get("domain") or kept.get("url")):
-        raise _refused("cookies_json", f"cookie {cookie['name']!r} needs a domain or a url")
+        raise _refused(name, f"cookie {cookie['name']!r} needs a domain or a url")
     expires = cookie.get("expires", cookie.get("expirationDate", -1))
     # -1 is a session cookie; 0 would be 1970, a cookie that is already gone.
     kept["expires"] = expires if isinstance(expires, int | float) and expires > 0 else -1
@@ -109,26 +123,41 @@ def _cdp_cookie(cookie: Any) -> dict[str, Any]:
 
 def _storage_parts(storage: dict[str, Any]) -> dict[str, bytes]:
     if isinstance(storage.get("origins"), list):
-        return {
-            storage_part(_origin(entry)): encode({k: v for k, v in entry.items() if k != "origin"})
-            for entry in storage["origins"]
-        }
+        return {storage_part(_origin(entry)): _origin_part(entry) for entry in storage["origins"]}
     origin = _origin(storage)
-    local = storage.get("localStorage") or {}
-    session = storage.get("sessionStorage") or {}
-    items = [{"name": str(k), "value": str(v)} for k, v in local.items()]
+    items = [{"name": k, "value": v} for k, v in _items(storage, "localStorage").items()]
     parts = {storage_part(origin): encode({"localStorage": items, "indexedDB": []})}
-    if session:
+    if session := _items(storage, "sessionStorage"):
         tab = {"url": origin, "scroll": [0, 0], "sessionStorage": {origin: session}}
         parts[TABS] = encode({"active": 0, "tabs": [tab]})
     return parts
 
 
+def _origin_part(entry: dict[str, Any]) -> bytes:
+    kept = {"localStorage": [], "indexedDB": []} | {k: v for k, v in entry.items() if k != "origin"}
+    for name in ("localStorage", "indexedDB"):
+        if not isinstance(kept[name], list):
+            raise _refused("storage_json", f"inside origins, {name} must be a list")
+    return encode(kept)
+
+
+def _items(storage: dict[str, Any], area: str) -> dict[str, str]:
+    """Return an area as a browser keeps it: names and values are text."""
+    items = storage.get(area) or {}
+    if not isinstance(items, dict):
+        raise _refused("storage_json", f'{area} must be an object like {{"name": "value"}}')
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in items.items()}
+
+
 def _origin(entry: Any) -> str:
+    """Return the origin as browsers spell it: lower case, no default port, nothing behind it."""
     text = entry.get("origin") if isinstance(entry, dict) else None
-    split = urlsplit(text) if isinstance(text, str) else None
-    if split and split.scheme in {"http", "https"} and split.netloc:
-        return f"{split.scheme}://{split.netloc}"
+    with contextlib.suppress(ValueError):  # a port or an address that is none
+        split = urlsplit(text) if isinstance(text, str) else None
+        if split and split.scheme in _DEFAULT_PORTS and split.hostname:
+            host = f"[{split.hostname}]" if ":" in split.hostname else split.hostname
+            port = "" if split.port in {None, _DEFAULT_PORTS[split.scheme]} else f":{split.port}"
+            return f"{split.scheme}://{host}{port}"
     raise _refused(
         "storage_json",
         'storage belongs to an origin: pass {"origin": "https://example.com", "localStorage": {…}} '

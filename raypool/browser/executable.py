@@ -26,8 +26,7 @@ _SYSTEM: dict[Kind, tuple[str, ...]] = {
 # Folder and file names of Playwright's downloads, as its registry lays them out.
 _PLAYWRIGHT: dict[Kind, tuple[str, ...]] = {
     "headless_shell": (
-        "chromium_headless_shell-*/chrome-*/headless_shell",
-        "chromium_headless_shell-*/chrome-*/chrome-headless-shell",
+        "chromium_headless_shell-*/chrome-*/*headless[_-]shell",
         "chromium-*/chrome-*/chrome",
     ),
     "chromium": ("chromium-*/chrome-*/chrome",),
@@ -76,12 +75,17 @@ def find_chromium(kind: Kind = "headless_shell", override: Path | None = None) -
 
 def _candidates(kind: Kind) -> Iterator[Executable]:
     for pattern in _PLAYWRIGHT[kind]:
-        for path in sorted(_playwright_home().glob(pattern), reverse=True):
+        for path in sorted(_playwright_home().glob(pattern), key=_revision, reverse=True):
             if os.access(path, os.X_OK):
                 yield Executable(path, "playwright")
     for name in _SYSTEM[kind]:
         if on_path := shutil.which(name):
             yield Executable(Path(on_path), "system")
+
+
+def _revision(path: Path) -> int:
+    digits = path.parents[1].name.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _playwright_home() -> Path:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -25,6 +26,7 @@ from raypool.errors import ErrorCodes, create_error
 
 MARKER = "RAYPOOL_INSTANCE"
 """Environment variable of every browser: ``<business>:<token>``."""
+_MARK = re.compile(r".+:\d+")
 _LEDGER = "owner.json"
 
 
@@ -34,6 +36,7 @@ class Process:
 
     pid: int
     started: float
+    """Seconds between boot and start: unlike a date it does not move when the clock is set."""
 
     @classmethod
     def of(cls, pid: int) -> "Process":
@@ -42,15 +45,14 @@ class Process:
         Raises:
             psutil.NoSuchProcess: There is none.
         """
-        return cls(pid, psutil.Process(pid).create_time())
+        # The kernel counts in hundredths; the rounding takes back what adding the boot time cost.
+        return cls(pid, round(psutil.Process(pid).create_time() - psutil.boot_time(), 2))
 
     def alive(self) -> bool:
         """Tell whether it still runs (a zombie does not)."""
         try:
-            process = psutil.Process(self.pid)
-            return (
-                process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
-            )
+            same = self.of(self.pid) == self
+            return same and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
@@ -164,9 +166,10 @@ def _marker_of(pid: int) -> str | None:
     if not _is_running(pid):
         return None
     try:
-        return psutil.Process(pid).environ().get(MARKER)
+        mark = psutil.Process(pid).environ().get(MARKER, "")
     except (psutil.Error, OSError):
         return None
+    return mark if _MARK.fullmatch(mark) else None  # anybody may set a variable of that name
 
 
 def _living(pid: int, mark: str, owner: Process | None) -> LivingBrowser:
@@ -218,7 +221,7 @@ def _session_members(leader: Process) -> list[int]:
 def _taken_over(leader: Process) -> bool:
     """Tell whether the leader's pid belongs to somebody else by now, and so the session id."""
     try:
-        return psutil.Process(leader.pid).create_time() != leader.started
+        return Process.of(leader.pid) != leader
     except psutil.Error:
         return False
 

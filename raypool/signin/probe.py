@@ -3,6 +3,7 @@
 import asyncio
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from raypool.logs import get_logger
 from raypool.model import SignIn
@@ -43,9 +44,16 @@ async def _look(probe: Probe, context: Any, page: Any) -> bool:
     own = await context.new_page()
     try:
         await own.goto(probe.url, wait_until="domcontentloaded", timeout=LOOK_TIMEOUT_S * 1000)
-        return own.url.startswith(probe.url.split("#")[0]) and await _shows(probe, own)
+        return _is_there(probe.url, own.url) and await _shows(probe, own)
     finally:
         await own.close()
+
+
+def _is_there(asked: str, arrived: str) -> bool:
+    """Tell a page that was reached from one that the site sent us to instead, like ``/login``."""
+    want, got = urlsplit(asked), urlsplit(arrived)
+    same_page = (want.hostname, want.path.rstrip("/")) == (got.hostname, got.path.rstrip("/"))
+    return same_page and want.query in {"", got.query}
 
 
 async def _has_cookie(context: Any, name: str) -> bool:

@@ -47,7 +47,7 @@ async def sign_in(page: Page, url: str, email: str, password: str, totp_secret: 
         if await refusal.is_visible():
             raise PermissionError(await refusal.inner_text())
     for offset in (0, 1, -1):
-        await code_field.fill(pyotp.TOTP(totp_secret).at(int(time.time()), offset))
+        await code_field.fill(pyotp.TOTP(totp_secret).at(time.time(), counter_offset=offset))
         async with page.expect_navigation():
             await submit.click()
         if not await refusal.is_visible():

@@ -26,7 +26,7 @@ class Device(models.Model):
     token = models.CharField(max_length=64)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "token"], name="one_row_a_device")]
+        constraints = (models.UniqueConstraint(fields=["user", "token"], name="one_row_a_device"),)
 
 
 class SentMail(models.Model):

@@ -20,7 +20,7 @@ class PostForm(forms.ModelForm):
 
     class Meta:
         model = Post
-        fields = ["text"]
+        fields = ("text",)
 
 
 @login_required

@@ -1,0 +1,219 @@
+"""What the fleet needs of a store, and what each call promises. Redis and the twin both keep it.
+
+Every write is atomic and durable as far as the server is: when a call returns, the server has
+acknowledged it. A call that raises may or may not have been applied; all of them may be repeated.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from raypool.model import (
+    Checkpoint,
+    CheckpointInfo,
+    CheckpointMeta,
+    Desired,
+    Holder,
+    Lease,
+    Observed,
+    Session,
+    SessionStatus,
+)
+
+VERSIONS_KEPT = 20
+
+Infos = list[CheckpointInfo]
+
+
+class SessionStore(Protocol):
+    """Session records. An expired session is never returned, whether or not it was reaped."""
+
+    async def create_session(
+        self,
+        business_id: str,
+        email: str | None = None,
+        status: SessionStatus = SessionStatus.ACTIVE,
+        ttl: float | None = None,
+        **spec: Any,
+    ) -> Session:
+        """Create a session; an active one makes the business's other active one inactive.
+
+        Raises:
+            ConfigurationError: An argument does not fit.
+        """
+        ...
+
+    async def ensure_active(
+        self,
+        business_id: str,
+        *,
+        email: str | None = None,
+        desired: Desired | None = None,
+        **spec: Any,
+    ) -> Session:
+        """Return the business's active session with the given wishes laid over it; made if missing.
+
+        Idempotent; two callers at once get the same session.
+        """
+        ...
+
+    async def get_session(self, session_id: str) -> Session | None:
+        """Return a session, None when there is none."""
+
+    async def update_session(
+        self, session_id: str, *, expected_version: int | None = None, **changes: Any
+    ) -> Session:
+        """Change a session: ``email``, ``status``, ``desired``, ``ttl``, names of a spec, and
+        ``cookies_json`` / ``storage_json``, which become a checkpoint.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            VersionConflict: It is not at *expected_version*; nothing was written.
+            SessionLocked: Cookies or storage were given while an instance holds the business.
+            ConfigurationError: An unknown name or a value that does not fit.
+        """
+        ...
+
+    async def get_sessions_by_business(self, business_id: str) -> list[Session]:
+        """Return the sessions of a business, oldest first."""
+        ...
+
+    async def get_sessions_by_email(self, email: str) -> list[Session]:
+        """Return the sessions of an e-mail address, oldest first."""
+        ...
+
+    async def get_active_session(self, business_id: str) -> Session | None:
+        """Return the one active session of a business."""
+
+    async def list_sessions(
+        self, *, status: SessionStatus | None = None, desired: Desired | None = None
+    ) -> list[Session]:
+        """Return all sessions, or those with this status or wish, oldest first."""
+        ...
+
+    async def delete_session(self, session_id: str) -> None:
+        """Delete a session with its checkpoints and its data key, at once and for good.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+
+    async def touch(self, session_id: str) -> Session:
+        """Slide TTL and last activity.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+        ...
+
+    async def report(self, session_id: str, token: int, observed: Observed) -> None:
+        """Write what the owner says of its instance.
+
+        Raises:
+            LeaseLost: A newer owner has the business; nothing was written.
+            SessionNotFound: There is no such session.
+        """
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counts of sessions and leases, and what the server says of itself."""
+        ...
+
+    def lock(self, business_id: str, *, timeout: float = 0) -> AbstractAsyncContextManager[int]:
+        """Hold the business's lease for the block; gives the fencing token.
+
+        Args:
+            business_id: Whose lease.
+            timeout: Seconds to wait for a holder to let go.
+
+        Raises:
+            SessionLocked: Somebody else holds it.
+        """
+        ...
+
+
+class LeaseStore(Protocol):
+    """The right to act for a business."""
+
+    async def acquire(
+        self, business_id: str, holder: Holder, ttl: float, *, supersedes: str | None = None
+    ) -> Lease:
+        """Take the lease for *ttl* seconds. Asking again as the same holder gives the same token.
+
+        The token is larger than any before it, also when the counter was lost, and is written into
+        the business's records at once: from here on older owners can write nothing.
+
+        Args:
+            business_id: Whose lease.
+            holder: One attempt to live; its id must never come back.
+            ttl: Seconds.
+            supersedes: Id of a holder that is certainly dead; its lease need not expire first.
+
+        Raises:
+            SessionLocked: Another holder has it; says who, where and since when.
+        """
+        ...
+
+    async def renew(self, lease: Lease) -> bool:
+        """Make the lease last its ttl again from now; False: it is lost."""
+        ...
+
+    async def release(self, lease: Lease) -> bool:
+        """Let go. Idempotent; False when it was not ours any more."""
+        ...
+
+    async def get(self, business_id: str) -> Lease | None:
+        """Return the lease that is held now."""
+
+
+class CheckpointStore(Protocol):
+    """Versions of a session's state."""
+
+    async def save(
+        self,
+        session_id: str,
+        token: int,
+        parts: Mapping[str, bytes],
+        meta: CheckpointMeta,
+        *,
+        op_id: str | None = None,
+    ) -> CheckpointInfo:
+        """Save a version, whole or not at all. Parts that did not change are not sent again.
+
+        Equal to the newest version: no new one, the TTL slides. The last 20 are kept, and
+        ``last_good``, which moves unless *meta* says that the session looks signed out.
+
+        Args:
+            session_id: Whose state.
+            token: Fencing token of the owner.
+            parts: The whole state.
+            meta: What its maker knows.
+            op_id: The same for each attempt at one save: it is applied once.
+
+        Raises:
+            LeaseLost: The token is stale; nothing was written.
+            SessionNotFound: There is no such session.
+        """
+        ...
+
+    async def load(self, session_id: str, version: int | None = None) -> Checkpoint | None:
+        """Return a version, the newest when None.
+
+        Raises:
+            CheckpointCorrupt: A part cannot be read back; names it.
+            StorageError: The key that sealed it is not configured.
+        """
+
+    async def load_usable(self, session_id: str) -> tuple[Checkpoint | None, tuple[str, ...]]:
+        """Return the newest version that was not seen signed out and whose parts all open.
+
+        Falls back version by version, then to the newest with its broken parts left out. The
+        warnings name what was passed over.
+
+        Raises:
+            StorageError: A key is not configured: going on would lose what it protects.
+        """
+        ...
+
+    async def list(self, session_id: str) -> Infos:
+        """Return the kept versions, newest first."""
+        ...

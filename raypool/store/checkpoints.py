@@ -1,0 +1,276 @@
+"""Checkpoints in Redis: sealed parts named by content, and manifests that name the parts."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from raypool.errors import CheckpointCorrupt, ErrorCodes, LeaseLost, SessionNotFound, create_error
+from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Session
+from raypool.store.codec import Codec
+from raypool.store.connection import Connection
+from raypool.store.manifests import Manifest, PartRef, digests, may_be_last_good, to_drop
+from raypool.store.records import Record, parse, when
+
+_MANIFEST = "manifest"
+_BATCH_BYTES = 2**20
+_ATTEMPTS = 3
+
+Infos = list[CheckpointInfo]
+Broken = list[CheckpointCorrupt]
+Commands = list[str]
+MaybeBytes = list[bytes | None]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The versions of a session as they were read."""
+
+    manifests: Mapping[int, Manifest]
+    created: Mapping[int, Any]
+
+    def info(self, version: int) -> CheckpointInfo:
+        return self.manifests[version].info(self.created[version])
+
+
+class RedisCheckpoints:
+    """See :class:`raypool.store.base.CheckpointStore`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._keys = connection, connection.keys
+
+    async def save(
+        self,
+        session_id: str,
+        token: int,
+        parts: Mapping[str, bytes],
+        meta: CheckpointMeta,
+        *,
+        op_id: str | None = None,
+    ) -> CheckpointInfo:
+        """Save a version; see the protocol."""
+        operation = op_id or uuid.uuid4().hex
+        resend = False
+        for _ in range(_ATTEMPTS):
+            record = await self._record(session_id)
+            codec = self._codec(record)
+            kept = await self._kept(record, codec, skip_broken=True)
+            manifest = _manifest(record.session, token, parts, meta, codec)
+            known = set() if resend else digests(kept.manifests.values())
+            await self._stage(record.session, token, parts, manifest, known, codec)
+            info = await self._commit(record.session, operation, manifest, kept, codec)
+            if info is not None:
+                return info
+            resend = True
+        raise create_error(
+            ErrorCodes.SESSION_VERSION_CONFLICT,
+            f"the checkpoints of session {session_id} changed meanwhile, {_ATTEMPTS} times",
+        )
+
+    async def _stage(
+        self,
+        session: Session,
+        token: int,
+        parts: Mapping[str, bytes],
+        manifest: Manifest,
+        known: set[str],
+        codec: Codec,
+    ) -> None:
+        keys = [
+            self._keys.session(session.id),
+            self._keys.token(session.business_id),
+            self._keys.parts(session.id),
+        ]
+        new = {n: p for n, p in parts.items() if manifest.parts[n].digest not in known}
+        sealed = ((manifest.parts[n].digest, codec.seal(n, p)) for n, p in new.items())
+        for batch in _batches(sealed):
+            answer = await self._connection.script("put_parts", keys, [token, *batch])
+            _refused(answer, session, token)
+
+    async def _commit(
+        self, session: Session, operation: str, manifest: Manifest, kept: _Kept, codec: Codec
+    ) -> CheckpointInfo | None:
+        newest = kept.manifests.get(session.checkpoint_version)
+        same = newest is not None and _equal(newest, manifest)
+        good = may_be_last_good(manifest.meta)
+        last_good = manifest.version if good else session.last_good_version
+        versions, gone = ([], set()) if same else to_drop(kept.manifests, manifest, last_good)
+        required = sorted({part.digest for part in manifest.parts.values()})
+        text = manifest.model_dump_json().encode()
+        sealed = b"" if same else codec.seal(f"{_MANIFEST}:{manifest.version}", text)
+        args = [session.id, session.business_id, operation, manifest.token,
+                session.checkpoint_version, sealed, int(good), len(required), len(versions),
+                *required, *versions, *sorted(gone)]  # fmt: skip
+        answer = await self._connection.script("commit", self._commit_keys(session), args)
+        if answer[0] in {b"CONFLICT", b"MISSING"}:
+            return None
+        _refused(answer[0], session, manifest.token)
+        version, created = int(answer[1]), when(answer[2])
+        stored = newest if same and newest else manifest
+        return stored.model_copy(update={"version": version}).info(created)
+
+    def _commit_keys(self, session: Session) -> Commands:
+        keys, partition = self._keys, self._keys.partition_of(session.business_id)
+        names = [f"business:{session.business_id}", "expiry", f"status:{session.status}",
+                 f"desired:{session.desired}"]  # fmt: skip
+        if session.email:
+            names.append(self._connection.email_index(session.email))
+        return [
+            keys.session(session.id),
+            keys.token(session.business_id),
+            keys.parts(session.id),
+            keys.checkpoints(session.id),
+            keys.events(partition),
+            *(keys.index(partition, name) for name in names),
+        ]
+
+    async def load(self, session_id: str, version: int | None = None) -> Checkpoint | None:
+        """Return a version; see the protocol."""
+        record = await self._record(session_id)
+        codec = self._codec(record)
+        kept = await self._kept(record, codec, only=version or record.session.checkpoint_version)
+        wanted = version or record.session.checkpoint_version
+        if wanted not in kept.manifests:
+            return None
+        checkpoint, broken = await self._read(record.session, kept, wanted, codec)
+        if broken:
+            raise broken[0]
+        return checkpoint
+
+    async def load_usable(self, session_id: str) -> tuple[Checkpoint | None, tuple[str, ...]]:
+        """Return the newest version that can be used; see the protocol."""
+        record = await self._record(session_id)
+        codec = self._codec(record)
+        kept = await self._kept(record, codec, skip_broken=True)
+        notes: Commands = []
+        fallback: Checkpoint | None = None
+        for version in sorted(kept.manifests, reverse=True):
+            if kept.info(version).signed_in is False:
+                notes.append(f"version {version} was seen signed out")
+                continue
+            checkpoint, broken = await self._read(record.session, kept, version, codec)
+            if not broken:
+                return checkpoint, tuple(notes)
+            notes += [error.message for error in broken]
+            fallback = fallback or checkpoint
+        if (
+            fallback is None and kept.manifests
+        ):  # every version was seen signed out: better than none
+            fallback, _ = await self._read(record.session, kept, max(kept.manifests), codec)
+        return fallback, tuple(notes)
+
+    async def list(self, session_id: str) -> Infos:
+        """Return the kept versions; see the protocol."""
+        record = await self._record(session_id)
+        kept = await self._kept(record, self._codec(record))
+        return [kept.info(version) for version in sorted(kept.manifests, reverse=True)]
+
+    async def _read(
+        self, session: Session, kept: _Kept, version: int, codec: Codec
+    ) -> tuple[Checkpoint, Broken]:
+        """Return a version with the parts that can be read, and an error for each that cannot."""
+        refs = kept.manifests[version].parts
+        sealed = await self._sealed(session.id, [ref.digest for ref in refs.values()])
+        parts, broken = {}, []
+        for (name, ref), data in zip(refs.items(), sealed, strict=True):
+            try:
+                parts[name] = _opened(codec, name, ref, data)
+            except CheckpointCorrupt as error:
+                broken.append(_named(error, session, version, name))
+        return Checkpoint(kept.info(version), parts), broken
+
+    async def _sealed(self, session_id: str, names: Commands) -> MaybeBytes:
+        if not names:
+            return []
+        found: MaybeBytes = await self._connection.command(
+            "HMGET", self._keys.parts(session_id), *names
+        )
+        return found
+
+    async def _kept(
+        self, record: Record, codec: Codec, *, skip_broken: bool = False, only: int = 0
+    ) -> _Kept:
+        (found,) = await self._connection.hashes([self._keys.checkpoints(record.session.id)])
+        manifests, created = {}, {}
+        for name, data in found.items():
+            if name.endswith(b":at") or (only and int(name) != only):
+                continue
+            version = int(name)
+            try:
+                text = codec.open(f"{_MANIFEST}:{version}", data)
+                manifests[version] = Manifest.model_validate_json(text)
+            except (CheckpointCorrupt, ValueError) as error:
+                if not skip_broken:
+                    raise _named(error, record.session, version, _MANIFEST) from error
+                continue
+            created[version] = when(found[name + b":at"])
+        return _Kept(manifests, created)
+
+    async def _record(self, session_id: str) -> Record:
+        (fields,) = await self._connection.hashes([self._keys.session(session_id)])
+        record = parse(fields)
+        if record is None:
+            raise SessionNotFound(f"there is no session {session_id!r}, or it has expired")
+        return record
+
+    def _codec(self, record: Record) -> Codec:
+        session, prefix = record.session, self._keys.prefix
+        key = self._connection.keyring.unwrap(record.data_key, key_about(prefix, session.id))
+        return Codec(key, prefix, session.id)
+
+
+def key_about(prefix: str, session_id: str) -> bytes:
+    """Return what a session's data key is bound to."""
+    return f"{prefix}\x00{session_id}\x00key".encode()
+
+
+def _manifest(
+    session: Session, token: int, parts: Mapping[str, bytes], meta: CheckpointMeta, codec: Codec
+) -> Manifest:
+    refs = {n: PartRef(digest=codec.digest(n, p), size=len(p)) for n, p in sorted(parts.items())}
+    return Manifest(version=session.checkpoint_version + 1, token=token, meta=meta, parts=refs)
+
+
+def _equal(before: Manifest, after: Manifest) -> bool:
+    """Tell whether a version would say nothing new: same contents, same verdict."""
+    return before.parts == after.parts and before.meta.sign_in is after.meta.sign_in
+
+
+def _batches(sealed: Iterator[tuple[str, bytes]]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    size = 0
+    for digest, data in sealed:
+        if batch and size + len(data) > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch += [digest, data]
+        size += len(data)
+    if batch:
+        yield batch
+
+
+def _opened(codec: Codec, name: str, ref: PartRef, data: bytes | None) -> bytes:
+    if data is None:
+        raise CheckpointCorrupt("it is missing")
+    plain = codec.open(name, data)
+    if codec.digest(name, plain) != ref.digest:
+        raise CheckpointCorrupt("it is not the content that the manifest names")
+    return plain
+
+
+def _named(error: Exception, session: Session, version: int, part: str) -> CheckpointCorrupt:
+    return CheckpointCorrupt(
+        f"part {part!r} of version {version} of session {session.id} cannot be read: {error}",
+        context={"session_id": session.id, "version": version, "part": part},
+    )
+
+
+def _refused(answer: bytes, session: Session, token: int) -> None:
+    """Raise what a refused write means; return when it was not refused."""
+    if answer == b"FENCED":
+        raise LeaseLost(
+            f"a newer owner has {session.business_id}: token {token} is stale",
+            context={"business_id": session.business_id, "fencing_token": token},
+        )
+    if answer == b"GONE":
+        raise SessionNotFound(f"session {session.id} is gone or expired")

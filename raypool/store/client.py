@@ -1,0 +1,118 @@
+"""Connections to Redis, and the one place where its errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis.exceptions as theirs
+from pydantic import SecretStr
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import ExponentialWithJitterBackoff
+
+from raypool.errors import ErrorCodes, RaypoolError, create_error
+
+CLUSTER_PARTITIONS = 16
+_RETRIES = 3
+_SENTINEL_PORT = 26379
+
+
+def partitions_for(url: SecretStr) -> int:
+    """Return how many partitions a server of this kind wants."""
+    return CLUSTER_PARTITIONS if _scheme(url).endswith("+cluster") else 1
+
+
+def build_client(url: SecretStr, name: str, *, timeout: float = 5.0, connections: int = 16) -> Any:
+    """Return a client for *url*; it connects when it is first used, on the loop that uses it.
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+sentinel://host:port,…/service`` or
+            ``redis+cluster://host:port``; the ``rediss+`` forms use TLS.
+        name: Shown by ``CLIENT LIST``.
+        timeout: Seconds for an answer.
+        connections: Most connections at once.
+    """
+    options: dict[str, Any] = {
+        # Without it, clients made from a URL do not retry at all.
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
+        "socket_timeout": timeout,
+        "socket_connect_timeout": min(timeout, 2.0),
+        "health_check_interval": 20,
+        "max_connections": connections,
+        "client_name": name,
+        "decode_responses": False,
+    }
+    scheme, text = _scheme(url), url.get_secret_value()
+    if scheme.endswith("+sentinel"):
+        return _through_sentinel(text, options)
+    if scheme.endswith("+cluster"):
+        return RedisCluster.from_url(text.replace("+cluster", "", 1), **options)
+    return Redis.from_url(text, **options)
+
+
+def _through_sentinel(text: str, options: dict[str, Any]) -> Any:
+    split = urlsplit(text)
+    hosts = split.netloc.rpartition("@")[2].split(",")
+    sentinels = [(host, int(port or _SENTINEL_PORT)) for host, _, port in map(_halves, hosts)]
+    user, password = split.username, split.password
+    secure = {"ssl": True} if split.scheme.startswith("rediss") else {}
+    login = {
+        "username": unquote(user) if user else None,
+        "password": unquote(password) if password else None,
+    }
+    sentinel = Sentinel(sentinels, sentinel_kwargs={"socket_timeout": 1.0, **secure})
+    service = split.path.strip("/") or "mymaster"
+    return sentinel.master_for(service, **{**options, **login, **secure})
+
+
+def _halves(host: str) -> tuple[str, str, str]:
+    return host.rpartition(":") if ":" in host else (host, "", "")
+
+
+def _scheme(url: SecretStr) -> str:
+    return urlsplit(url.get_secret_value()).scheme
+
+
+def shown(url: SecretStr) -> str:
+    """Return *url* without its credentials."""
+    split = urlsplit(url.get_secret_value())
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
+
+
+@contextmanager
+def translated(url: SecretStr) -> Iterator[None]:
+    """Raise our error for any of redis-py's in the block."""
+    try:
+        yield
+    except (theirs.RedisError, OSError) as error:
+        raise _ours(error, shown(url)) from error
+
+
+def _ours(error: BaseException, where: str) -> RaypoolError:
+    # redis-py may wrap what it was told in a plain ConnectionError.
+    causes = [error, *filter(None, (error.__cause__, error.__context__))]
+    text = " ".join(str(cause) for cause in causes)
+    if any(
+        isinstance(c, theirs.AuthenticationError | theirs.NoPermissionError) for c in causes
+    ) or (any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM"))):
+        return create_error(
+            ErrorCodes.STORAGE_ACCESS_DENIED, f"Redis at {where} refused the credentials"
+        )
+    if isinstance(error, theirs.ReadOnlyError) or "READONLY" in text:
+        return create_error(
+            ErrorCodes.STORAGE_READ_ONLY, f"Redis at {where} is a read-only replica"
+        )
+    if isinstance(error, theirs.OutOfMemoryError) or "OOM" in text or "MISCONF" in text:
+        return create_error(
+            ErrorCodes.STORAGE_FULL, f"Redis at {where} takes no writes: {_first_line(error)}"
+        )
+    return create_error(
+        ErrorCodes.STORAGE_UNAVAILABLE, f"Redis at {where} cannot be reached: {_first_line(error)}"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:200] if lines else type(error).__name__

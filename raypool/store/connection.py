@@ -1,0 +1,130 @@
+"""One server, as the stores use it: commands and scripts, with our errors, on the running loop."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import os
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import SecretStr
+
+from raypool.errors import ErrorCodes, create_error
+from raypool.store import scripts
+from raypool.store.client import build_client, partitions_for, shown, translated
+from raypool.store.crypto import DataKey, Keyring
+from raypool.store.keys import SCHEMA, Keys
+from raypool.store.server_check import inspect_server
+
+
+class Connection:
+    """A server and what all stores on it share.
+
+    Args:
+        url: The server.
+        prefix: What every key begins with.
+        keyring: Master keys.
+        name: Shown by ``CLIENT LIST``.
+    """
+
+    def __init__(self, url: SecretStr, prefix: str, keyring: Keyring, name: str) -> None:
+        self.url, self.keyring = url, keyring
+        self.keys = Keys(prefix, partitions_for(url))
+        self._name = f"{name}-{os.getpid()}"
+        self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
+        self._index_key: DataKey | None = None
+
+    async def open(self) -> None:
+        """Check the server and the keys; make the fleet's meta record when it is missing. Idempotent.
+
+        Raises:
+            StorageError: The server cannot be used, or the data was encrypted with another key.
+        """
+        if self._index_key is None:
+            await self._check_server()
+            self._index_key = await self._open_meta()
+
+    async def close(self) -> None:
+        """Close the running loop's connections. Idempotent."""
+        client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
+            with contextlib.suppress(Exception):
+                await client.aclose()
+
+    @property
+    def client(self) -> Any:
+        """The running loop's client: redis-py's are bound to the loop that first used them."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._clients[loop] = build_client(self.url, self._name)
+        return self._clients[loop]
+
+    async def script(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script of ``lua/``."""
+        with translated(self.url):
+            return await scripts.call(self.client, name, keys, args)
+
+    async def command(self, *parts: Any) -> Any:
+        """Run one command."""
+        with translated(self.url):
+            return await self.client.execute_command(*parts)
+
+    async def hashes(self, keys: Sequence[str]) -> list[dict[bytes, bytes]]:
+        """Return several hashes in one round trip."""
+        with translated(self.url):
+            pipe = self.client.pipeline(transaction=False)
+            for key in keys:
+                pipe.hgetall(key)
+            found: list[dict[bytes, bytes]] = await pipe.execute() if keys else []
+            return found
+
+    def email_index(self, email: str) -> str:
+        """Return the index name of an address: a keyed hash, so that no key tells an address."""
+        assert self._index_key is not None, "open() comes first"  # noqa: S101
+        folded = unicodedata.normalize("NFKC", email).casefold().encode()
+        digest = hmac.new(self._index_key.secret, folded, hashlib.sha256).hexdigest()
+        return f"email:{digest[:32]}"
+
+    async def _check_server(self) -> None:
+        with translated(self.url):
+            await self.client.ping()
+        report = await inspect_server(self.client)
+        for problem in report.problems:
+            if problem.level == "fail":
+                raise create_error(
+                    problem.code or ErrorCodes.STORAGE_UNSUPPORTED,
+                    f"Redis at {shown(self.url)}: {problem.message}",
+                    recovery=problem.recovery,
+                )
+        self.warnings = tuple(p for p in report.problems if p.level == "warn")
+
+    async def _open_meta(self) -> DataKey:
+        about = f"{self.keys.prefix}\x00meta".encode()
+        found = await self._meta()
+        if not found:
+            fresh = self.keyring.wrap(DataKey.new(), about)
+            with translated(self.url):
+                pipe = self.client.pipeline(transaction=True)
+                pipe.hsetnx(self.keys.meta, "index_key", fresh)  # two at once agree on one
+                pipe.hsetnx(self.keys.meta, "schema", SCHEMA)
+                pipe.hsetnx(self.keys.meta, "partitions", self.keys.partitions)
+                await pipe.execute()
+            found = await self._meta()
+        self._fits(found)
+        return self.keyring.unwrap(found["index_key"], about)
+
+    async def _meta(self) -> dict[str, str]:
+        (found,) = await self.hashes([self.keys.meta])
+        return {k.decode(): v.decode() for k, v in found.items()}
+
+    def _fits(self, meta: dict[str, str]) -> None:
+        for name, ours in (("schema", SCHEMA), ("partitions", str(self.keys.partitions))):
+            if meta.get(name) != ours:
+                raise create_error(
+                    ErrorCodes.STORAGE_UNSUPPORTED,
+                    f"the data under {self.keys.prefix!r} at {shown(self.url)} has {name} "
+                    f"{meta.get(name)}, this raypool uses {ours}",
+                    recovery="Use another REDIS_PREFIX, or the raypool version that wrote the data.",
+                )

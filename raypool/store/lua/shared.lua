@@ -1,0 +1,36 @@
+-- Functions that the scripts share. Time is the server's, in ms; big numbers go out as text, since
+-- Lua would print them as 1.7e+15.
+local function text(number) return string.format('%.0f', number) end
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+end
+
+-- Put a member into a self-cleaning index: score is its expiry; what expired is trimmed; the index
+-- lives as long as its longest member. (PEXPIREAT … GT never sets a TTL on a key that has none.)
+local function put(index, sid, expires, now)
+  redis.call('ZADD', index, text(expires), sid)
+  redis.call('ZREMRANGEBYSCORE', index, '-inf', '(' .. text(now))
+  local ttl = redis.call('PTTL', index)
+  if ttl < 0 or now + ttl < expires then redis.call('PEXPIREAT', index, text(expires)) end
+end
+
+-- Is this record there and not expired? Redis drops expired keys late.
+local function alive(record, now)
+  local expires = redis.call('HGET', record, 'expires_at')
+  return expires and tonumber(expires) > now
+end
+
+local function announce(stream, sid, business, kind, version)
+  redis.call('XADD', stream, 'MAXLEN', '~', '10000', '*', 'sid', sid, 'business', business,
+    'kind', kind, 'version', version)
+end
+
+-- Is there a newer owner than the one with this token? The counter is the authority; the record
+-- remembers the largest token that wrote to it, should the counter be lost.
+local function stale(token, record, counter)
+  local last = math.max(tonumber(redis.call('GET', counter) or '0'),
+    tonumber(redis.call('HGET', record, 'token') or '0'))
+  return tonumber(token) < last
+end

@@ -1,0 +1,55 @@
+-- write_record: create or change one session record with all its indexes, atomically.
+--
+-- KEYS  1 record  2 parts  3 checkpoints  4 events  5 index of the business  6 index by expiry
+--       7 index status:active  8 index status:inactive
+--       then n indexes to enter, m indexes to leave, k records of the business's other sessions
+-- ARGV  1 session id  2 operation id  3 expected version (0: must not exist)  4 ttl in ms
+--       5 kind of event  6 business id  7 n  8 m  9 k (-1: this session does not become active)
+--       then k session ids, then field, value, field, value …
+-- Returns {'OK', version} | {'GONE'} | {'CONFLICT', version} | {'AGAIN'}
+-- Promise: applied once for an operation id; the version grows unless the kind is 'touched'; of a business's sessions at most one is active after it
+-- (AGAIN: one appeared that the caller did not know); fencing token and checkpoints stay as they are.
+local now = now_ms()
+local sid, op, expected, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local n, m, k = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local there = alive(KEYS[1], now)
+local version = there and tonumber(redis.call('HGET', KEYS[1], 'version')) or 0
+if there and redis.call('HGET', KEYS[1], 'op') == op then
+  redis.call('HSET', KEYS[1], 'op', op)  -- written again, so that a WAIT after the retry counts it
+  return {'OK', text(version)}
+end
+if expected > 0 and not there then return {'GONE'} end
+if version ~= expected then return {'CONFLICT', text(version)} end
+
+local known = {[sid] = true}
+for i = 1, math.max(k, 0) do known[ARGV[9 + i]] = true end
+if k >= 0 then
+  for _, other in ipairs(redis.call('ZRANGE', KEYS[5], '(' .. text(now), '+inf', 'BYSCORE')) do
+    if not known[other] then return {'AGAIN'} end
+  end
+end
+for i = 1, math.max(k, 0) do
+  local rival, other = KEYS[8 + n + m + i], ARGV[9 + i]
+  if alive(rival, now) and redis.call('HGET', rival, 'status') == 'active' then
+    redis.call('HSET', rival, 'status', 'inactive', 'desired', 'stopped', 'updated_at', text(now))
+    redis.call('HINCRBY', rival, 'version', 1)
+    redis.call('ZREM', KEYS[7], other)
+    put(KEYS[8], other, tonumber(redis.call('HGET', rival, 'expires_at')), now)
+  end
+end
+
+if not there then redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3]) end  -- an expired leftover
+local expires = now + ttl
+local grown = ARGV[5] == 'touched' and version or version + 1
+local fields = {'version', text(grown), 'op', op, 'updated_at', text(now),
+  'last_activity', text(now), 'expires_at', text(expires), 'ttl_ms', text(ttl)}
+if not there then fields[#fields + 1] = 'created_at'; fields[#fields + 1] = text(now) end
+for i = 10 + math.max(k, 0), #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(fields))
+for i = 1, 3 do redis.call('PEXPIREAT', KEYS[i], text(expires)) end
+put(KEYS[5], sid, expires, now)
+put(KEYS[6], sid, expires, now)
+for i = 9 + n, 8 + n + m do redis.call('ZREM', KEYS[i], sid) end
+for i = 9, 8 + n do put(KEYS[i], sid, expires, now) end
+announce(KEYS[4], sid, ARGV[6], ARGV[5], text(grown))
+return {'OK', text(grown)}
