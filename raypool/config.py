@@ -4,7 +4,6 @@ import os
 import socket
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,6 +41,7 @@ class Settings(BaseSettings):
         extra="forbid",
         populate_by_name=True,
         case_sensitive=True,
+        allow_inf_nan=False,
         env_prefix="RAYPOOL_",
     )
 
@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in REDIS_SCHEMES:
+        if value is not None and value.get_secret_value().partition("://")[0] not in REDIS_SCHEMES:
             raise ValueError(
                 f"the URL must begin with one of {', '.join(f'{s}://' for s in REDIS_SCHEMES)}"
             )

@@ -32,7 +32,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from raypool import context as ids
-from raypool.redaction import redact, redact_text
+from raypool.redaction import redact_text, redacted_fields
 
 
 class ErrorCategory(StrEnum):
@@ -332,9 +332,8 @@ class RaypoolError(Exception):
         self.message = redact_text(message) or info.user_message
         super().__init__(self.message)
         self.retry_after = retry_after
-        self.recovery = recovery or info.recovery
-        merged = {**ids.current(), **(context or {})}
-        self.context: dict[str, Any] = {k: redact(v, name=k) for k, v in merged.items()}
+        self.recovery = redact_text(recovery) if recovery else info.recovery
+        self.context: dict[str, Any] = redacted_fields({**ids.current(), **(context or {})})
 
     @property
     def category(self) -> ErrorCategory:

@@ -137,36 +137,45 @@ class Host:
 def main() -> None:
     """Run the host of a local fleet."""
     settings: Settings = pickle.load(sys.stdin.buffer)  # noqa: S301 -- from our own parent
+    starter = _Starter()
     logs.configure(settings.log_format, settings.log_level)
-    lock = os.open(FleetPaths.of(settings).lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    lock = os.open(FleetPaths.of(settings).lock, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        _tell(calls.pack_value("another host is starting or running"))
+        starter.tell(calls.pack_value("another host is starting or running"))
         return
-    asyncio.run(_host(settings))
+    asyncio.run(_host(settings, starter))
 
 
-async def _host(settings: Settings) -> None:
+async def _host(settings: Settings, starter: "_Starter") -> None:
     host = Host(settings)
     try:
         listening = await host.start()
     except BaseException as error:
         log.error("host not started", error=str(error))  # noqa: TRY400
-        _tell(calls.pack_error(error, "the local fleet"))
+        starter.tell(calls.pack_error(error, "the local fleet"))
         with contextlib.suppress(Exception):
             rays.stop_local()
         raise SystemExit(1) from error
-    _tell(calls.pack_value("listening"))
+    starter.tell(calls.pack_value("listening"))
     async with listening:
         await host.run()
 
 
-def _tell(answer: bytes) -> None:
-    """Answer whoever started this process, and let go of its pipe."""
-    os.write(sys.stdout.fileno(), answer)
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
+class _Starter:
+    """Whoever started this process and waits for one answer on its standard output.
+
+    The pipe is kept out of the hands of Ray and Redis, which would hold it open for ever.
+    """
+
+    def __init__(self) -> None:
+        self._pipe = os.dup(sys.stdout.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def tell(self, answer: bytes) -> None:
+        with os.fdopen(self._pipe, "wb") as pipe:
+            pipe.write(answer)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,8 @@ Say = Callable[[str], None]
 START_TIMEOUT_S = 120.0
 LEAVE_TIMEOUT_S = 90.0
 _LENGTH = struct.Struct("!I")
+_STARTED: "list[subprocess.Popen[bytes]]" = []
+"""Hosts that this process started: they outlive the call, and may outlive the process."""
 
 
 @dataclass(frozen=True)
@@ -169,11 +172,8 @@ def start_host(settings: Settings) -> None:
             stderr=host_log,
             start_new_session=True,  # Ctrl-C in the driver's terminal is the driver's own affair
         )
-    try:
-        answer, _ = host.communicate(pickle.dumps(settings), timeout=START_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        host.kill()
-        raise
+    _STARTED.append(host)
+    answer = _answer_of(host, settings)
     if not answer:
         raise create_error(
             ErrorCodes.INTERNAL_ERROR,
@@ -181,6 +181,21 @@ def start_host(settings: Settings) -> None:
             recovery=f"Look into {paths.log}.",
         )
     calls.unpack_reply(answer)
+
+
+def _answer_of(host: "subprocess.Popen[bytes]", settings: Settings) -> bytes:
+    """Hand the host its settings and return the one thing that it says: until its pipe closes."""
+    assert host.stdin is not None  # noqa: S101 -- it was asked for
+    assert host.stdout is not None  # noqa: S101
+    patience = threading.Timer(START_TIMEOUT_S, host.kill)
+    patience.start()
+    try:
+        with suppress(BrokenPipeError), host.stdin as pipe:
+            pipe.write(pickle.dumps(settings))
+        with host.stdout as pipe:
+            return pipe.read()
+    finally:
+        patience.cancel()
 
 
 def leave(member: Member) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import structlog
 
 from raypool import context
-from raypool.redaction import redact
+from raypool.redaction import redacted_fields
 
 Format = Literal["auto", "console", "json"]
 
@@ -43,8 +43,7 @@ class _Render:
             raise structlog.DropEvent
         for key, value in context.current().items():
             event.setdefault(key, value)
-        shown = {key: redact(value, name=key) for key, value in event.items()}
-        return str(self._renderer()(logger, method, shown))
+        return str(self._renderer()(logger, method, redacted_fields(event)))
 
     def _renderer(self) -> Any:
         terminal = sys.stderr.isatty()

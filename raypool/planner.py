@@ -128,7 +128,7 @@ def _requeue(waits: list[float], *, blocked: bool, busy: bool) -> float | None:
 
 
 def backoff(failures: int, chance: float, *, base: float = 1.0, most: float = 300.0) -> float:
-    """Return the seconds to wait after *failures* failed starts in a row: half of it by chance, bounded.
+    """Return the seconds to wait after *failures* failed starts in a row: jittered, bounded.
 
     Args:
         failures: 1 for the first.

@@ -1,5 +1,6 @@
 """Ray itself, as drivers and the local host use it: start one, connect to one, leave it."""
 
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._raylet import AuthenticationTokenLoader, Config
 
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
@@ -14,6 +16,8 @@ from raypool.errors import ErrorCodes, create_error
 JOIN_TIMEOUT_S = 30.0
 MEMORY_PER_BROWSER = 400 * 2**20
 OBJECT_STORE_BYTES = 100 * 2**20
+LOOPBACK = "127.0.0.2"
+"""Ray replaces 127.0.0.1 by the address of the host; this one it leaves alone, and it is loopback too."""
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -32,16 +36,27 @@ def start_local(settings: Settings, token_file: Path) -> str:
     slots = settings.max_live_per_node or max(
         2, psutil.virtual_memory().total // MEMORY_PER_BROWSER
     )
-    started = ray.init(
+    try:
+        started = _init_head(settings, slots)
+    except Exception as error:
+        raise create_error(
+            ErrorCodes.NETWORK_RAY_UNREACHABLE,
+            f"a local Ray did not start: {_first_line(str(error))}",
+            recovery="Look into /tmp/ray/session_latest/logs; often memory or a full /tmp.",
+        ) from error
+    return str(started.address_info["gcs_address"])
+
+
+def _init_head(settings: Settings, slots: int) -> Any:
+    return ray.init(
         namespace=settings.namespace,
         resources={"browser": slots},
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=settings.dashboard,
         log_to_driver=False,
         configure_logging=False,
-        _node_ip_address="127.0.0.1",
+        _node_ip_address=LOOPBACK,
     )
-    return str(started.address_info["gcs_address"])
 
 
 def connect(settings: Settings, token_file: Path | None) -> bool:
@@ -57,6 +72,8 @@ def connect(settings: Settings, token_file: Path | None) -> bool:
         return False
     if token_file:
         _use_token(token_file)
+    # Connecting from a thread leaves the script's own signal handlers alone; Ray warns that it does.
+    logging.getLogger("ray._private.worker").addFilter(_about_signals)
     try:
         ray.init(
             address=address,
@@ -86,6 +103,14 @@ def _use_token(file: Path) -> None:
             out.write(secrets.token_hex(32))
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)
+    # Ray reads both when it is imported, which may have been long ago. This is how Ray itself looks
+    # again (ray/_private/authentication/authentication_token_setup.py, 2.60).
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _about_signals(record: logging.LogRecord) -> bool:
+    return "SIGTERM handler" not in record.getMessage()
 
 
 def _same_cluster(address: str) -> None:

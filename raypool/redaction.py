@@ -7,6 +7,7 @@ cut out wherever it stands. Where the nets cannot be sure they hide too much rat
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 HIDDEN = "[hidden]"
 
@@ -27,9 +28,9 @@ _VALUE = (
 )
 _CREDENTIALS = (
     # In a URL. The password reaches to the last @ of the host part; one with a slash in it, which
-    # is no URL any more but what people paste, to the next @.
+    # is no URL any more but what people paste, to the next @. `user:password@` is an example.
     (
-        r"(?P<keep>://[^\s:/@]*):(?:[^\s/]+|(?!\d{1,5}[/?#])[^\s@]{1,512})@",
+        r"(?P<keep>://[^\s:/@]*):(?!password@)(?:[^\s/]+|(?!\d{1,5}[/?#])[^\s@]{1,512})@",
         r"\g<keep>:[hidden]@",
     ),
     # In a header.
@@ -81,7 +82,7 @@ def redact(value: object, *, name: str = "") -> object:
     if name and _hides(name, value):
         return HIDDEN
     if isinstance(value, Mapping):
-        return {redact_text(str(k)): redact(v, name=_meant(k, value)) for k, v in value.items()}
+        return redacted_fields(value)
     if isinstance(value, list | tuple | set | frozenset):
         return [redact(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
@@ -91,12 +92,17 @@ def redact(value: object, *, name: str = "") -> object:
     return redact_text(str(value))
 
 
+def redacted_fields(fields: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a copy of *fields* fit for people; see :func:`redact`."""
+    return {redact_text(str(k)): redact(v, name=_meant(k, fields)) for k, v in fields.items()}
+
+
 def _hides(name: str, value: object) -> bool:
     if name == "token":  # a fencing token when it is a number, somebody's credential when it is not
         return not (value is None or isinstance(value, int) or str(value).isdigit())
     return is_secret_name(name) and value not in (None, "", 0, False)
 
 
-def _meant(key: object, entry: Mapping[object, object]) -> str:
+def _meant(key: object, entry: Mapping[Any, Any]) -> str:
     """Return what a key stands for: the value beside a name is a cookie's or a header's."""
     return "cookie_value" if key == "value" and "name" in entry else str(key)

@@ -8,7 +8,8 @@ from tenacity import (
     RetryCallState,
     retry_if_exception,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from raypool.errors import RaypoolError
@@ -26,14 +27,13 @@ class _Wait:
     """Exponential with jitter, but at least what the error itself asks for."""
 
     def __init__(self, base_delay: float, max_delay: float) -> None:
-        self._backoff = wait_exponential_jitter(
-            initial=base_delay, max=max_delay, jitter=base_delay
-        )
+        self._backoff = wait_exponential(base_delay, max_delay) + wait_random(0, base_delay)
+        self._most = max_delay
 
     def __call__(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, RaypoolError) else None
-        return max(self._backoff(state), asked or 0.0)
+        return max(min(self._backoff(state), self._most), asked or 0.0)
 
 
 async def with_retry(
@@ -65,6 +65,9 @@ async def with_retry(
         if on_retry and error and state.next_action:
             on_retry(error, state.attempt_number, state.next_action.sleep)
 
+    async def attempt() -> T:  # tenacity awaits what is an `async def`, not a lambda that calls one
+        return await operation()
+
     retrying = AsyncRetrying(
         stop=stop_after_attempt(max_attempts),
         wait=_Wait(base_delay, max_delay),
@@ -72,7 +75,7 @@ async def with_retry(
         before_sleep=before_sleep,
         reraise=True,
     )
-    return await retrying(operation)
+    return await retrying(attempt)
 
 
 class ErrorRetry:

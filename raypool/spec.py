@@ -24,7 +24,7 @@ of them: the checkpoint is where the state comes from."""
 class Frozen(BaseModel):
     """Data that never changes once made; unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Probe(Frozen):

@@ -10,6 +10,7 @@ own part and nothing else.
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -116,8 +117,9 @@ def _cdp_cookie(cookie: Any, name: str) -> dict[str, Any]:
         raise _refused(name, f"cookie {cookie['name']!r} needs a domain or a url")
     expires = cookie.get("expires", cookie.get("expirationDate", -1))
     # -1 is a session cookie; 0 would be 1970, a cookie that is already gone.
-    kept["expires"] = expires if isinstance(expires, int | float) and expires > 0 else -1
-    same_site = _SAME_SITE.get(str(cookie.get("sameSite", "")).lower())
+    dated = isinstance(expires, int | float) and 0 < expires < math.inf
+    kept["expires"] = expires if dated else -1
+    same_site = _SAME_SITE.get(str(cookie.get("sameSite") or "").lower())
     return kept | ({"sameSite": same_site} if same_site else {})
 
 

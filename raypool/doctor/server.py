@@ -8,9 +8,12 @@ import time
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from raypool.config import Settings
@@ -50,7 +53,7 @@ def _unreadable() -> Check:
 
 async def _check_server(url: SecretStr, address: Address, known: Finding | None) -> Check:
     try:
-        client = build_client(url, "raypool-doctor", timeout=_SOCKET_TIMEOUT_S, connections=2)
+        client = _client(url, address)
     except (ValueError, RedisError):  # the text of either quotes the URL
         return _unreadable()
     try:
@@ -62,11 +65,30 @@ async def _check_server(url: SecretStr, address: Address, known: Finding | None)
         saw = f"{address.shown}: {error.message[:300]}"
         return conclude(_NAME, saw, [Finding(Level.FAIL, "", do), known])
     finally:
+        await _close(client)
+
+
+def _client(url: SecretStr, address: Address) -> Any:
+    if "+" in address.scheme:
+        return build_client(url, "raypool-doctor", timeout=_SOCKET_TIMEOUT_S, connections=2)
+    # One try: what the fleet's client would try again for long is to be said now.
+    return Redis.from_url(
+        url.get_secret_value(),
+        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_connect_timeout=_SOCKET_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+async def _close(client: Any) -> None:
+    # A client that goes through Sentinels leaves its connections to them open.
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for each in (client, *(manager.sentinels if manager else ())):
         with suppress(RedisError, OSError):
-            await client.aclose()
+            await each.aclose()
 
 
-async def _ping_ms(client: "Redis") -> str:
+async def _ping_ms(client: Redis) -> str:
     started = time.perf_counter()
     try:
         await client.ping()

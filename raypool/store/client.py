@@ -39,7 +39,6 @@ def build_client(url: SecretStr, name: str, *, timeout: float = 5.0, connections
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, 2.0),
-        "health_check_interval": 20,
         "max_connections": connections,
         "client_name": name,
         "decode_responses": False,
@@ -77,8 +76,9 @@ def _scheme(url: SecretStr) -> str:
 
 def shown(url: SecretStr) -> str:
     """Return *url* without its credentials."""
-    split = urlsplit(url.get_secret_value())
-    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
+    # By hand: a URL parser takes a password with a slash in it for something else.
+    scheme, _, rest = url.get_secret_value().partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 @contextmanager

@@ -124,7 +124,7 @@ def valkey(directory: Path, *options: str) -> Iterator[int]:
     with serving(command, port, CANARY) as client:
         if "--cluster-enabled" in options:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            wait_until(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER INFO")))
+            wait_until(lambda: client.cluster("INFO")["cluster_state"] == "ok")
         yield port
 
 
@@ -304,7 +304,8 @@ class TestRedis:
 
     async def test_a_cluster_is_described(self, tmp_path: Path) -> None:
         """A node of a cluster answers for the cluster."""
-        with valkey(tmp_path, "--cluster-enabled", "yes") as port:
+        bus = str(free_port())
+        with valkey(tmp_path, "--cluster-enabled", "yes", "--cluster-port", bus) as port:
             url = f"redis+cluster://:{CANARY}@127.0.0.1:{port}"
             check = await check_redis(settings_with(tmp_path, redis_url=url))
         assert check.level is Level.WARN, check.saw

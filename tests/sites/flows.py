@@ -36,7 +36,7 @@ async def sign_in(page: Page, url: str, email: str, password: str, totp_secret: 
     import pyotp
 
     await page.goto(f"{url}/accounts/login/?next=/posts/")
-    code_field = page.get_by_label("Authenticator code")
+    code_field = page.get_by_label("Code")
     submit = page.get_by_role("button", name="Sign In")
     refusal = page.locator(".errorlist").first
     if not await code_field.is_visible():
@@ -56,11 +56,14 @@ async def sign_in(page: Page, url: str, email: str, password: str, totp_secret: 
 
 
 async def who(page: Page, url: str) -> str | None:
-    """Return the e-mail address that is signed in, None if the site asks to sign in."""
+    """Return the e-mail address that is signed in, None if the site asks to sign in.
+
+    A sign-in that stopped at the one-time code is none: the site asks for the code.
+    """
     from urllib.parse import urlsplit
 
     await page.goto(f"{url}/posts/")
-    if urlsplit(page.url).path == "/accounts/login/":
+    if urlsplit(page.url).path in {"/accounts/login/", "/accounts/2fa/authenticate/"}:
         return None
     text = await page.locator("#who").inner_text()
     return text.removeprefix("Signed in as ")

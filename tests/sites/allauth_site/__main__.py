@@ -58,6 +58,8 @@ def _serve(port: int, accounts: list[dict[str, str]]) -> None:
     from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
     from django.core.wsgi import get_wsgi_application
 
+    # Ten, Django's own choice, makes a fleet that connects at once wait for its second attempt.
+    ThreadedWSGIServer.request_queue_size = 128
     server = ThreadedWSGIServer(("127.0.0.1", port), WSGIRequestHandler)
     server.set_app(get_wsgi_application())
     url = f"http://127.0.0.1:{server.server_port}"

@@ -1,0 +1,331 @@
+"""The twin: the whole store in a dictionary, with the same promises, for tests and for trying out.
+
+Nothing here survives the process, and nothing is encrypted: nothing leaves it either. The contract
+suite runs over this twin and over real servers, so what a test shows with one holds for the other.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from raypool.errors import LeaseLost, SessionNotFound, VersionConflict
+from raypool.ids import parse_business_id, parse_email
+from raypool.model import (
+    CheckpointMeta,
+    Desired,
+    Holder,
+    Lease,
+    Observed,
+    Session,
+    SessionStatus,
+)
+from raypool.store.changes import Changes, parse_changes
+from raypool.store.keys import Keys
+from raypool.store.leases import locked
+from raypool.store.locking import hold
+from raypool.store.memory_checkpoints import MemoryCheckpoints
+
+Clock = Callable[[], datetime]
+Sessions = list[Session]
+
+
+def utc_now() -> datetime:
+    """Return the time, to the millisecond as the servers keep it."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+class MemoryStore:
+    """A store in memory: ``sessions``, ``leases`` and ``checkpoints``.
+
+    Args:
+        clock: Tells the time, aware UTC. A test passes its own and moves it.
+        session_ttl: Seconds that a session outlives its last activity.
+        lease_ttl: Seconds that ``lock`` takes its lease for.
+    """
+
+    def __init__(
+        self, clock: Clock = utc_now, *, session_ttl: float = 86_400.0, lease_ttl: float = 15.0
+    ) -> None:
+        records = MemoryRecords(clock)
+        self.leases = MemoryLeases(records)
+        self.checkpoints = MemoryCheckpoints(records)
+        self.sessions = MemorySessions(
+            records, self.leases, self.checkpoints, session_ttl=session_ttl, lease_ttl=lease_ttl
+        )
+
+
+class MemoryRecords:
+    """The records and what fences them; what expired is gone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.now = clock
+        self.sessions: dict[str, Session] = {}
+        self.tokens: dict[str, int] = {}
+
+    def find(self, session_id: str) -> Session | None:
+        """Return a living session."""
+        found = self.sessions.get(session_id)
+        return found if found and found.expires_at > self.now() else None
+
+    def existing(self, session_id: str) -> Session:
+        """Return a living session.
+
+        Raises:
+            SessionNotFound: There is none.
+        """
+        found = self.find(session_id)
+        if found is None:
+            raise SessionNotFound(f"there is no session {session_id!r}, or it has expired")
+        return found
+
+    def living(self) -> Sessions:
+        """Return all living sessions, oldest first."""
+        found = [s for s in self.sessions.values() if s.expires_at > self.now()]
+        return sorted(found, key=lambda s: (s.created_at, s.id))
+
+    def fence(self, session: Session, token: int) -> None:
+        """Refuse a token that is not the newest owner's.
+
+        Raises:
+            LeaseLost: There is a newer one.
+        """
+        if token < max(self.tokens.get(session.business_id, 0), session.fencing_token):
+            raise LeaseLost(
+                f"a newer owner has {session.business_id}: token {token} is stale",
+                context={"business_id": session.business_id, "fencing_token": token},
+            )
+
+    def slide(self, session: Session, **changes: Any) -> Session:
+        """Write *session* with *changes*; it expires its TTL from now."""
+        now = self.now()
+        expires = now + timedelta(milliseconds=int(session.ttl * 1000))
+        written = session.model_copy(
+            update={"last_activity": now, "expires_at": expires, **changes}
+        )
+        self.sessions[session.id] = written
+        return written
+
+
+class MemoryLeases:
+    """See :class:`raypool.store.base.LeaseStore`."""
+
+    def __init__(self, records: MemoryRecords) -> None:
+        self._records = records
+        self._held: dict[str, tuple[Lease, datetime]] = {}
+
+    async def acquire(
+        self, business_id: str, holder: Holder, ttl: float, *, supersedes: str | None = None
+    ) -> Lease:
+        """Take the lease; see the protocol."""
+        held = await self.get(business_id)
+        if held and held.holder.id == holder.id:
+            return self._keep(held.model_copy(update={"ttl": ttl}))
+        if held and held.holder.id != supersedes:
+            raise locked(held, held.ttl)
+        now, last = self._records.now(), self._records.tokens.get(business_id, 0)
+        token = max(last + 1, int(now.timestamp() * 1000) * 1000)
+        self._records.tokens[business_id] = token
+        return self._keep(
+            Lease(business_id=business_id, token=token, holder=holder, ttl=ttl, since=now)
+        )
+
+    async def renew(self, lease: Lease) -> bool:
+        """Make the lease last its ttl again; see the protocol."""
+        mine = await self._is_mine(lease)
+        if mine:
+            self._keep(lease)
+        return mine
+
+    async def release(self, lease: Lease) -> bool:
+        """Let go; see the protocol."""
+        mine = await self._is_mine(lease)
+        if mine:
+            del self._held[lease.business_id]
+        return mine
+
+    async def get(self, business_id: str) -> Lease | None:
+        """Return the lease that is held now; see the protocol."""
+        lease, until = self._held.get(business_id, (None, datetime.min.replace(tzinfo=UTC)))
+        left = (until - self._records.now()).total_seconds()
+        return lease.model_copy(update={"ttl": left}) if lease and left > 0 else None
+
+    async def _is_mine(self, lease: Lease) -> bool:
+        held = await self.get(lease.business_id)
+        return held is not None and (held.holder.id, held.token) == (lease.holder.id, lease.token)
+
+    def _keep(self, lease: Lease) -> Lease:
+        until = self._records.now() + timedelta(seconds=lease.ttl)
+        self._held[lease.business_id] = (lease, until)
+        return lease
+
+
+class MemorySessions:
+    """See :class:`raypool.store.base.SessionStore`."""
+
+    def __init__(
+        self,
+        records: MemoryRecords,
+        leases: MemoryLeases,
+        checkpoints: MemoryCheckpoints,
+        *,
+        session_ttl: float,
+        lease_ttl: float,
+    ) -> None:
+        self._records, self.leases, self.checkpoints = records, leases, checkpoints
+        self._session_ttl, self._lease_ttl = session_ttl, lease_ttl
+        self._keys = Keys("memory:")
+
+    async def create_session(
+        self,
+        business_id: str,
+        email: str | None = None,
+        status: SessionStatus = SessionStatus.ACTIVE,
+        ttl: float | None = None,
+        **spec: Any,
+    ) -> Session:
+        """Create a session; see the protocol."""
+        changes = parse_changes({"email": email, "status": status, "ttl": ttl, **spec})
+        return self._write(changes.over(self._blank(parse_business_id(business_id))))
+
+    async def ensure_active(
+        self,
+        business_id: str,
+        *,
+        email: str | None = None,
+        desired: Desired | None = None,
+        **spec: Any,
+    ) -> Session:
+        """Return the active session, made if missing; see the protocol."""
+        given = {"email": email, "desired": desired}
+        changes = parse_changes({**{k: v for k, v in given.items() if v is not None}, **spec})
+        before = await self.get_active_session(business_id)
+        after = changes.over(before or self._blank(business_id))
+        return await self.touch(after.id) if after == before else self._write(after)
+
+    async def get_session(self, session_id: str) -> Session | None:
+        """Return a session, None when there is none."""
+        return self._records.find(session_id)
+
+    async def update_session(
+        self, session_id: str, *, expected_version: int | None = None, **changes: Any
+    ) -> Session:
+        """Change a session; see the protocol."""
+        asked = parse_changes(changes)
+        session = self._records.existing(session_id)
+        if expected_version is not None and session.version != expected_version:
+            raise VersionConflict(
+                f"session {session.id} is at version {session.version}, not {expected_version}",
+                context={"session_id": session.id, "version": session.version},
+            )
+        if asked.parts:
+            await self._import(session, asked)
+            session = self._records.existing(session_id)
+        return self._write(asked.over(session)) if asked.record else session
+
+    async def get_sessions_by_business(self, business_id: str) -> Sessions:
+        """Return the sessions of a business, oldest first."""
+        wanted = parse_business_id(business_id)
+        return [s for s in self._records.living() if s.business_id == wanted]
+
+    async def get_sessions_by_email(self, email: str) -> Sessions:
+        """Return the sessions of an e-mail address, oldest first."""
+        wanted = parse_email(email).casefold()
+        return [s for s in self._records.living() if s.email and s.email.casefold() == wanted]
+
+    async def get_active_session(self, business_id: str) -> Session | None:
+        """Return the one active session of a business."""
+        found = await self.get_sessions_by_business(business_id)
+        return next((s for s in found if s.status is SessionStatus.ACTIVE), None)
+
+    async def list_sessions(
+        self, *, status: SessionStatus | None = None, desired: Desired | None = None
+    ) -> Sessions:
+        """Return all sessions, or those with this status or wish, oldest first."""
+        return [
+            s
+            for s in self._records.living()
+            if status in {None, s.status} and desired in {None, s.desired}
+        ]
+
+    async def delete_session(self, session_id: str) -> None:
+        """Delete a session; see the protocol."""
+        del self._records.sessions[self._records.existing(session_id).id]
+        self.checkpoints.forget(session_id)
+
+    async def touch(self, session_id: str) -> Session:
+        """Slide TTL and last activity."""
+        session = self._records.existing(session_id)
+        return self._records.slide(session, updated_at=self._records.now())
+
+    async def report(self, session_id: str, token: int, observed: Observed) -> None:
+        """Write what the owner says of its instance; see the protocol."""
+        session = self._records.existing(session_id)
+        self._records.fence(session, token)
+        self._records.sessions[session_id] = session.model_copy(
+            update={"observed": observed, "fencing_token": token}
+        )
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counts of sessions and leases."""
+        sessions = self._records.living()
+        held = [await self.leases.get(b) for b in {s.business_id for s in sessions}]
+        return {
+            "sessions": len(sessions),
+            "by_status": {str(k): sum(s.status is k for s in sessions) for k in SessionStatus},
+            "by_desired": {str(k): sum(s.desired is k for s in sessions) for k in Desired},
+            "leases": sum(lease is not None for lease in held),
+            "server": "memory",
+            "version": "",
+            "used_memory_bytes": None,
+        }
+
+    def lock(self, business_id: str, *, timeout: float = 0) -> AbstractAsyncContextManager[int]:
+        """Hold the business's lease for the block; gives the fencing token."""
+        holder = Holder(id=uuid.uuid4().hex, kind="lock")
+        return hold(self.leases, parse_business_id(business_id), holder, self._lease_ttl, timeout)
+
+    def _write(self, session: Session) -> Session:
+        now = self._records.now()
+        if session.status is SessionStatus.ACTIVE:
+            self._demote_others(session, now)
+        created = now if session.version == 0 else session.created_at
+        return self._records.slide(
+            session, version=session.version + 1, created_at=created, updated_at=now
+        )
+
+    def _demote_others(self, session: Session, now: datetime) -> None:
+        for other in self._records.living():
+            rival = other.business_id == session.business_id and other.id != session.id
+            if rival and other.status is SessionStatus.ACTIVE:
+                self._records.sessions[other.id] = other.model_copy(
+                    update={
+                        "status": SessionStatus.INACTIVE,
+                        "desired": Desired.STOPPED,
+                        "version": other.version + 1,
+                        "updated_at": now,
+                    }
+                )
+
+    async def _import(self, session: Session, asked: Changes) -> None:
+        async with self.lock(session.business_id) as token:
+            before = await self.checkpoints.load(session.id)
+            parts: Mapping[str, bytes] = {**(before.parts if before else {}), **asked.parts}
+            await self.checkpoints.save(
+                session.id, token, parts, CheckpointMeta(reasons=("imported",))
+            )
+
+    def _blank(self, business_id: str) -> Session:
+        now = self._records.now()
+        return Session(
+            id=self._keys.new_session_id(business_id),
+            business_id=business_id,
+            version=0,
+            created_at=now,
+            updated_at=now,
+            last_activity=now,
+            expires_at=now,
+            ttl=self._session_ttl,
+        )
