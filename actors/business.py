@@ -12,9 +12,10 @@ from typing import Any
 
 import ray
 
+from actors.life import Incarnation
 from actors.names import business_actor
 from actors.ports import Stores
-from actors.session import Incarnation, InstanceSession
+from actors.session import InstanceSession
 from raypool import calls, context, logs
 from raypool.browser.live import Launcher
 from raypool.config import Settings
@@ -25,7 +26,7 @@ log = logs.get_logger(__name__)
 EXIT_DELAY_S = 0.2
 
 
-@ray.remote(concurrency_groups={"control": 4})
+@ray.remote(concurrency_groups={"control": 4})  # type: ignore[call-overload]
 class Business:
     """Owns the browser of one business for one incarnation."""
 

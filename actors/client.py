@@ -25,7 +25,7 @@ class RayFleet:
 
     def __init__(self, settings: Settings, keyring: Keyring) -> None:
         self._settings, self._keyring = settings, keyring
-        self._handles: dict[str, ActorHandle] = {}
+        self._handles: dict[str, ActorHandle[Any]] = {}
 
     async def ready(self, business_id: str, timeout: float) -> None:
         """Return when the business's instance is ready.
@@ -78,7 +78,7 @@ class RayFleet:
         await asyncio.to_thread(ray.kill, supervisor, no_restart=True)
         return results
 
-    async def _in_actor(self, business_id: str, call: Callable[[ActorHandle], Any]) -> Any:
+    async def _in_actor(self, business_id: str, call: Callable[[ActorHandle[Any]], Any]) -> Any:
         try:
             actor = await self._actor(business_id)
             return calls.unpack_reply(await _awaited(call(actor)))
@@ -90,14 +90,14 @@ class RayFleet:
             self._handles.pop(business_id, None)
             raise lost(error) from error
 
-    async def _actor(self, business_id: str) -> ActorHandle:
+    async def _actor(self, business_id: str) -> ActorHandle[Any]:
         if business_id not in self._handles:
             self._handles[business_id] = await asyncio.to_thread(
                 ray.get_actor, business_actor(business_id), self._settings.namespace
             )
         return self._handles[business_id]
 
-    async def _supervised(self, call: Callable[[ActorHandle], Any]) -> Any:
+    async def _supervised(self, call: Callable[[ActorHandle[Any]], Any]) -> Any:
         for _ in range(10):
             try:
                 return await _awaited(call(await self._supervisor()))
@@ -107,11 +107,11 @@ class RayFleet:
             ErrorCodes.NETWORK_RAY_UNREACHABLE, "the supervisor of the fleet does not answer"
         )
 
-    async def _supervisor(self) -> ActorHandle:
+    async def _supervisor(self) -> ActorHandle[Any]:
         return await asyncio.to_thread(ensure_supervisor, self._settings, self._keyring)
 
 
-def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle:
+def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle[Any]:
     """Return the fleet's supervisor, made when there is none. Idempotent; blocks on Ray."""
     from actors.supervisor import Supervisor  # noqa: PLC0415 -- pulls in the browser's side
 
@@ -128,7 +128,10 @@ def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle:
             "num_cpus": 0,
             "resources": {_HEAD: 0.001},
         }
-        return Supervisor.options(**options).remote(settings, keyring)  # type: ignore[attr-defined]
+        made: ActorHandle[Any] = Supervisor.options(**options).remote(  # type: ignore[attr-defined]
+            settings, keyring
+        )
+        return made
 
 
 async def _awaited(reply: Awaitable[T]) -> T:

@@ -97,6 +97,8 @@ class LeaseKeeper:
         return "somebody else holds it, or it expired"
 
     def _end(self, reason: str) -> None:
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self._on_lost(reason)
+        if self._stopped.is_set():
+            return
+        self._on_lost(reason)
+        if not self._stopped.wait(STUCK_GRACE_S):  # the event loop did not take the news
+            self._on_stuck()

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from actors.runtime import Death
-from actors.session import Incarnation, StopResult
+from actors.life import Death, Incarnation, StopResult
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.logs import get_logger
 from raypool.model import Desired, Holder

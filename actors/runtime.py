@@ -5,7 +5,6 @@ Ray's blocking calls run in threads; its exceptions end here.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -13,19 +12,11 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
 from ray.util import list_named_actors
 
+from actors.life import Death
 from actors.names import business_actor, business_of
 from raypool.errors import ErrorCodes, create_error
 
 BROWSER_RESOURCE = "browser"
-
-
-@dataclass(frozen=True)
-class Death:
-    """How an actor ended."""
-
-    certain: bool
-    """Its process is known to be gone; False: only its node or the way to it is."""
-    reason: str
 
 
 class RayRuntime:
@@ -37,10 +28,12 @@ class RayRuntime:
             knows the actor class.
     """
 
-    def __init__(self, namespace: str, make: Callable[[dict[str, Any], str], ActorHandle]) -> None:
+    def __init__(
+        self, namespace: str, make: Callable[[dict[str, Any], str], ActorHandle[Any]]
+    ) -> None:
         self._namespace, self._make = namespace, make
 
-    async def create(self, business_id: str) -> ActorHandle:
+    async def create(self, business_id: str) -> ActorHandle[Any]:
         """Create the actor of a business; one that has the name already is killed first."""
         for _ in range(3):
             try:
@@ -50,7 +43,7 @@ class RayRuntime:
                 await asyncio.sleep(0.1)
         return await asyncio.to_thread(self._create, business_id)
 
-    def _create(self, business_id: str) -> ActorHandle:
+    def _create(self, business_id: str) -> ActorHandle[Any]:
         options: dict[str, Any] = {
             "name": business_actor(business_id),
             "namespace": self._namespace,
@@ -59,11 +52,12 @@ class RayRuntime:
             "max_task_retries": 0,
             "num_cpus": 0,
         }
-        if ray.cluster_resources().get(BROWSER_RESOURCE):
+        offered = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        if offered.get(BROWSER_RESOURCE):
             options["resources"] = {BROWSER_RESOURCE: 1}
         return self._make(options, business_id)
 
-    async def find(self, business_id: str) -> ActorHandle | None:
+    async def find(self, business_id: str) -> ActorHandle[Any] | None:
         """Return the handle of a business's actor, None when the name is free."""
         try:
             return await asyncio.to_thread(
@@ -78,7 +72,7 @@ class RayRuntime:
         ids = (business_of(a["name"]) for a in named if a["namespace"] == self._namespace)
         return sorted(b for b in ids if b)
 
-    async def call(self, actor: ActorHandle, method: str, *args: Any, timeout: float) -> Any:
+    async def call(self, actor: ActorHandle[Any], method: str, *args: Any, timeout: float) -> Any:
         """Return what an actor's method answers within *timeout* seconds.
 
         Raises:
@@ -91,7 +85,7 @@ class RayRuntime:
         except RayActorError as error:
             raise lost(error) from error
 
-    async def death(self, actor: ActorHandle, node_id: str) -> Death:
+    async def death(self, actor: ActorHandle[Any], node_id: str) -> Death:
         """Return when *actor*, which runs on *node_id*, has ended, and how."""
         while True:
             try:
@@ -108,7 +102,7 @@ class RayRuntime:
         nodes = await asyncio.to_thread(ray.nodes)
         return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
 
-    async def kill(self, actor: ActorHandle | None) -> None:
+    async def kill(self, actor: ActorHandle[Any] | None) -> None:
         """Kill an actor's process at once. Idempotent."""
         if actor is not None:
             await asyncio.to_thread(ray.kill, actor, no_restart=True)

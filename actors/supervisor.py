@@ -9,10 +9,10 @@ import ray
 from ray.actor import ActorHandle
 
 from actors.business import Business
+from actors.life import Death, Incarnation, StopResult
 from actors.names import SUPERVISOR, business_actor
 from actors.reconciler import ANSWER_TIMEOUT_S, Reconciler
-from actors.runtime import Death, RayRuntime
-from actors.session import Incarnation, StopResult
+from actors.runtime import RayRuntime
 from raypool import calls, context, logs
 from raypool.config import Settings
 from raypool.errors import RaypoolError
@@ -29,7 +29,7 @@ AFTER_ERROR_S = 1.0
 class Living:
     """An actor, and the node that can vouch for its death."""
 
-    actor: ActorHandle
+    actor: ActorHandle[Any]
     node_id: str
 
 
@@ -148,5 +148,6 @@ class Supervisor:
                 await asyncio.wait_for(self._awake.wait(), min(delay or LOOK_AGAIN_S, LOOK_AGAIN_S))
 
 
-def _make_business(options: dict[str, Any], business_id: str) -> ActorHandle:
-    return Business.options(**options).remote(business_id)  # type: ignore[attr-defined]
+def _make_business(options: dict[str, Any], business_id: str) -> ActorHandle[Any]:
+    made: ActorHandle[Any] = Business.options(**options).remote(business_id)  # type: ignore[attr-defined]
+    return made

@@ -5,7 +5,7 @@
     with raypool.connect() as pool:
         pool.run("business-123", post_update, "Open until nine tonight")
 
-Names are imported when they are first used, so that ``import raypool`` needs no Ray, Redis or browser.
+Names are imported when they are first used: ``import raypool`` needs no Ray, Redis or browser.
 """
 
 from importlib import import_module
@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from raypool.model import Components as Components
     from raypool.model import Outcome as Outcome
     from raypool.pool import AsyncPool as AsyncPool
-    from raypool.pool import AsyncPool as BrowserInstanceManager
-    from raypool.sync_pool import Pool as Pool
     from raypool.retry import ErrorRetry as ErrorRetry
     from raypool.retry import with_retry as with_retry
     from raypool.spec import Probe as Probe
     from raypool.store.sessions import RedisSessionManager as RedisSessionManager
+    from raypool.sync_pool import Pool as Pool
+
+    BrowserInstanceManager = AsyncPool
 
 __version__ = "0.1.0"
 
@@ -52,7 +53,25 @@ _HOME = {
     "with_retry": ("raypool.retry", "with_retry"),
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "AsyncPool",
+    "BrowserInstanceManager",
+    "CheckpointInfo",
+    "Components",
+    "ErrorCategory",
+    "ErrorCodes",
+    "ErrorRetry",
+    "Outcome",
+    "Pool",
+    "Probe",
+    "RaypoolError",
+    "RedisSessionManager",
+    "Settings",
+    "connect",
+    "connect_async",
+    "create_error",
+    "with_retry",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -106,7 +106,7 @@ def unpack_reply(data: bytes) -> Any:
 def _dumps(value: Any) -> bytes:
     from ray import cloudpickle  # noqa: PLC0415 -- Ray takes a second to import
 
-    return bytes(cloudpickle.dumps(value))
+    return bytes(cloudpickle.dumps(value))  # type: ignore[no-untyped-call]
 
 
 def _is_async(fn: Any) -> bool:
@@ -134,11 +134,11 @@ def _by_value(fn: Any) -> Iterator[None]:
     if module is None or not _is_users_own(module):
         yield
         return
-    cloudpickle.register_pickle_by_value(module)
+    cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        cloudpickle.unregister_pickle_by_value(module)
+        cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
 def _is_users_own(module: Any) -> bool:

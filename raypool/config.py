@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = _named(
         "REDIS_URL",
         None,
-        description="Redis or Valkey to use: `redis://`, `rediss://`, `unix://`. Unset: an embedded server.",
+        description="Redis or Valkey to use: `redis://`, `rediss://`, `unix://`. "
+        "Unset: an embedded server.",
     )
     redis_prefix: str = _named(
         "REDIS_PREFIX",
@@ -104,7 +105,8 @@ class Settings(BaseSettings):
         "RAYPOOL_CLUSTER",
         "",
         max_length=64,
-        description="Name of this cluster, shown to whoever finds a business locked. Default: the host's name.",
+        description="Name of this cluster, shown to whoever finds a business locked. "
+        "Default: the host's name.",
     )
     lease_ttl: float = _named(
         "RAYPOOL_LEASE_TTL",

@@ -182,7 +182,7 @@ CODES: Mapping[ErrorCodes, CodeInfo] = {
         _B,
         False,
         "The function ran past its deadline.",
-        "Give it more time (timeout=…), or make it shorter. What it had done by then may have happened.",
+        "Give it more time (timeout=…), or make it shorter. What it had done may have happened.",
     ),
     ErrorCodes.BROWSER_FUNCTION_FAILED: CodeInfo(
         _B,

@@ -17,12 +17,14 @@ import struct
 import sys
 from typing import Any
 
+import psutil
 from pydantic import SecretStr
 
 from actors.client import RayFleet, ensure_supervisor
 from raypool import calls, logs, rays
 from raypool.browser.processes import sweep
 from raypool.config import Settings
+from raypool.errors import RaypoolError
 from raypool.keyfile import keyring_for
 from raypool.local import FleetPaths
 from raypool.store.embedded import EmbeddedServer
@@ -32,6 +34,8 @@ log = logs.get_logger(__name__)
 
 STOP_TIMEOUT_S = 20.0
 LONELY_S = 0.5
+SERVER_POLL_S = 0.1
+SERVER_RETRY_S = 1.0
 _LENGTH = struct.Struct("!I")
 
 
@@ -47,6 +51,7 @@ class Host:
         self._over = asyncio.Event()
         self._unsaved: asyncio.Future[list[dict[str, Any]]] | None = None
         self._fleet: RayFleet | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> asyncio.Server:
         """Bring up Redis, Ray and the supervisor, then listen."""
@@ -55,6 +60,7 @@ class Host:
         if self._server:
             url = await asyncio.to_thread(self._server.start)
             settings = settings.model_copy(update={"redis_url": SecretStr(url)})
+            self._keeper = asyncio.create_task(_keep_up(self._server))
         keyring, keys = keyring_for(settings, embedded=self._server is not None)
         async with RedisSessionManager(settings, keyring):
             pass  # a wrong key or an unusable server is said now, not by the first actor
@@ -127,11 +133,26 @@ class Host:
             log.error("not saved", **stop)
         await asyncio.to_thread(rays.stop_local)
         await asyncio.to_thread(sweep)
-        if self._server:
+        if self._server and self._keeper:
+            self._keeper.cancel()
             await asyncio.to_thread(self._server.stop)
         self._paths.socket.unlink(missing_ok=True)
         self._unsaved.set_result(unsaved)
         await asyncio.sleep(0.1)  # for the answer to reach whoever waits for it
+
+
+async def _keep_up(server: EmbeddedServer) -> None:
+    """Start the server again whenever it died; it comes back with all that it acknowledged."""
+    while True:
+        await asyncio.sleep(SERVER_POLL_S)
+        if server.pid and psutil.pid_exists(server.pid):
+            continue
+        log.error("the embedded server died; it is started again")
+        try:
+            await asyncio.to_thread(server.start)
+        except RaypoolError as error:
+            log.error("the embedded server does not start", error=str(error))  # noqa: TRY400
+            await asyncio.sleep(SERVER_RETRY_S)
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ def start_host(settings: Settings) -> None:
     paths = FleetPaths.of(settings)
     _private(settings.data_dir, paths.directory)
     with paths.log.open("ab") as host_log:
-        host = subprocess.Popen(  # noqa: S603 -- our own module
+        host = subprocess.Popen(
             [sys.executable, "-m", "raypool.host"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

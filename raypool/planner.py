@@ -136,5 +136,5 @@ def backoff(failures: int, chance: float, *, base: float = 1.0, most: float = 30
         base: Upper bound after the first failure; it doubles with each.
         most: Upper bound for ever.
     """
-    ceiling = min(most, base * 2 ** min(failures - 1, 20))
+    ceiling = min(most, base * 2.0 ** min(failures - 1, 20))
     return ceiling * (0.5 + chance / 2)

@@ -296,7 +296,7 @@ def _status(session: Session, known: dict[str, Any], live: dict[str, Any]) -> In
         session_id=session.id,
         phase=phase,
         desired=session.desired,
-        sign_in=live.get("sign_in", observed.sign_in if not absent else SignIn.UNKNOWN),
+        sign_in=live.get("sign_in") or (SignIn.UNKNOWN if absent else observed.sign_in),
         cluster=observed.cluster,
         node_id=live.get("node_id", observed.node_id),
         pid=live.get("pid"),

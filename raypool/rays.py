@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 import ray
-from ray._raylet import AuthenticationTokenLoader, Config
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
@@ -17,7 +17,7 @@ JOIN_TIMEOUT_S = 30.0
 MEMORY_PER_BROWSER = 400 * 2**20
 OBJECT_STORE_BYTES = 100 * 2**20
 LOOPBACK = "127.0.0.2"
-"""Ray replaces 127.0.0.1 by the address of the host; this one it leaves alone, and it is loopback too."""
+"""Loopback too. Ray would replace 127.0.0.1 by the address of the host."""
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -29,7 +29,7 @@ def dead_links(file: Path) -> list[str]:
 
 def main() -> int:
     """Check every tracked Markdown file; print what is dead."""
-    listed = subprocess.run(  # noqa: S603
+    listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "*.md"],  # noqa: S607
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -147,7 +147,7 @@ def home() -> Path:
 def sweep() -> int:
     """Kill browsers whose owner is dead and delete their directories; return how many were alive."""
     killed = 0
-    for directory, ledger in _ledgers():
+    for directory, ledger in ledgers():
         if ledger.owner.alive():
             continue
         killed += _kill(ledger)
@@ -157,7 +157,7 @@ def sweep() -> int:
 
 def living_browsers() -> list[LivingBrowser]:
     """Return every running browser that carries raypool's mark, whoever owns it."""
-    owners = {f"{entry.business_id}:{entry.token}": entry.owner for _, entry in _ledgers()}
+    owners = {f"{entry.business_id}:{entry.token}": entry.owner for _, entry in ledgers()}
     marked = ((pid, _marker_of(pid)) for pid in psutil.pids())
     return [_living(pid, mark, owners.get(mark)) for pid, mark in marked if mark]
 
@@ -189,7 +189,8 @@ def tree_memory(*pids: int) -> int:
     return sum(seen.values())
 
 
-def _ledgers() -> Iterator[tuple[Path, Ledger]]:
+def ledgers() -> Iterator[tuple[Path, Ledger]]:
+    """Yield each instance's directory on this node with its ledger, whether its owner lives or not."""
     for file in home().glob(f"*/{_LEDGER}"):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             data = json.loads(file.read_text())

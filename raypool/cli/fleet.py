@@ -25,8 +25,8 @@ def up(
 
     Example:  raypool up            (in the background; `raypool down` ends it)
     """
-    from raypool import fleets  # noqa: PLC0415
-    from raypool.config import Settings  # noqa: PLC0415
+    from raypool import fleets
+    from raypool.config import Settings
 
     fleet = fleets.up(Settings(), say)
     if as_json:
@@ -45,8 +45,8 @@ def down(as_json: bool = Json) -> None:
 
     The records stay: the next `raypool up` brings back what was desired.
     """
-    from raypool import fleets  # noqa: PLC0415
-    from raypool.config import Settings  # noqa: PLC0415
+    from raypool import fleets
+    from raypool.config import Settings
 
     _ended(fleets.down(Settings()), as_json=as_json)
 
@@ -68,8 +68,8 @@ def status(
     as_json: bool = Json,
 ) -> None:
     """Show what every business is doing, or all that is known of one."""
-    from raypool import fleets  # noqa: PLC0415
-    from raypool.config import Settings  # noqa: PLC0415
+    from raypool import fleets
+    from raypool.config import Settings
 
     found = asyncio.run(fleets.status(Settings(), business))
     if as_json:
@@ -109,7 +109,7 @@ def run(
 
     Example:  raypool run post.py:publish business-1 business-2
     """
-    from raypool.connect import connect  # noqa: PLC0415
+    from raypool.connect import connect
 
     fn, failed = load_function(function), 0
     with connect(say=say) as pool:

@@ -16,8 +16,8 @@ app.add_typer(sessions, name="sessions")
 
 
 def _with_records(work: Callable[[Any], Awaitable[T]]) -> T:
-    from raypool import fleets  # noqa: PLC0415
-    from raypool.config import Settings  # noqa: PLC0415
+    from raypool import fleets
+    from raypool.config import Settings
 
     async def opened() -> T:
         async with fleets.records(Settings()) as manager:

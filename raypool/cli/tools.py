@@ -10,8 +10,8 @@ from raypool.cli.app import FAILED, Json, app, err, out, print_json, say
 @app.command()
 def demo(as_json: bool = Json) -> None:
     """Three businesses sign in, two are killed, all go on without signing in again."""
-    from raypool import logs  # noqa: PLC0415
-    from raypool.demo.run import run  # noqa: PLC0415
+    from raypool import logs
+    from raypool.demo.run import run
 
     logs.configure(level="ERROR")
     result = run(err if as_json else out)
@@ -23,8 +23,8 @@ def demo(as_json: bool = Json) -> None:
 @app.command()
 def doctor(as_json: bool = Json) -> None:
     """Check Redis, Ray, Chromium (and Postgres, if DATABASE_URL is set): what it saw, what to do."""
-    from raypool import doctor as checks  # noqa: PLC0415
-    from raypool.config import Settings  # noqa: PLC0415
+    from raypool import doctor as checks
+    from raypool.config import Settings
 
     found = asyncio.run(checks.examine(Settings()))
     if as_json:
@@ -40,8 +40,8 @@ def install_browser(
     as_json: bool = Json,
 ) -> None:
     """Find a Chromium, or install one (Playwright's download, then the system's package)."""
-    from raypool.browser.executable import install_chromium  # noqa: PLC0415
-    from raypool.config import Settings  # noqa: PLC0415
+    from raypool.browser.executable import install_chromium
+    from raypool.config import Settings
 
     found = install_chromium("chromium" if full else "headless_shell", Settings().chromium, say)
     if as_json:
@@ -60,7 +60,7 @@ def generate(as_json: bool = Json) -> None:
 
     Example:  export RAYPOOL_ENCRYPTION_KEYS=$(raypool keys generate)
     """
-    from raypool.store.crypto import Keyring  # noqa: PLC0415
+    from raypool.store.crypto import Keyring
 
     key = Keyring.generate()
     if as_json:

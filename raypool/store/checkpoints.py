@@ -9,7 +9,14 @@ from raypool.errors import CheckpointCorrupt, ErrorCodes, LeaseLost, SessionNotF
 from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Session
 from raypool.store.codec import Codec
 from raypool.store.connection import Connection
-from raypool.store.manifests import Manifest, PartRef, digests, may_be_last_good, to_drop
+from raypool.store.manifests import (
+    Manifest,
+    PartRef,
+    digests,
+    may_be_last_good,
+    says_nothing_new,
+    to_drop,
+)
 from raypool.store.records import Record, parse, when
 
 _MANIFEST = "manifest"
@@ -91,7 +98,7 @@ class RedisCheckpoints:
         self, session: Session, operation: str, manifest: Manifest, kept: _Kept, codec: Codec
     ) -> CheckpointInfo | None:
         newest = kept.manifests.get(session.checkpoint_version)
-        same = newest is not None and _equal(newest, manifest)
+        same = newest is not None and says_nothing_new(newest, manifest)
         good = may_be_last_good(manifest.meta)
         last_good = manifest.version if good else session.last_good_version
         versions, gone = ([], set()) if same else to_drop(kept.manifests, manifest, last_good)
@@ -229,11 +236,6 @@ def _manifest(
 ) -> Manifest:
     refs = {n: PartRef(digest=codec.digest(n, p), size=len(p)) for n, p in sorted(parts.items())}
     return Manifest(version=session.checkpoint_version + 1, token=token, meta=meta, parts=refs)
-
-
-def _equal(before: Manifest, after: Manifest) -> bool:
-    """Tell whether a version would say nothing new: same contents, same verdict."""
-    return before.parts == after.parts and before.meta.sign_in is after.meta.sign_in
 
 
 def _batches(sealed: Iterator[tuple[str, bytes]]) -> Iterator[list[Any]]:

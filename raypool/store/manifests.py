@@ -38,6 +38,11 @@ class Manifest(Frozen):
         )
 
 
+def says_nothing_new(before: Manifest, after: Manifest) -> bool:
+    """Tell whether *after* repeats *before*: same contents, same verdict."""
+    return before.parts == after.parts and before.meta.sign_in is after.meta.sign_in
+
+
 def may_be_last_good(meta: CheckpointMeta) -> bool:
     """Tell whether a version may become ``last_good``: not one that looks signed out."""
     return meta.sign_in not in {SignIn.SIGNED_OUT, SignIn.NEEDS_HUMAN}

@@ -4,30 +4,28 @@ Nothing here survives the process, and nothing is encrypted: nothing leaves it e
 suite runs over this twin and over real servers, so what a test shows with one holds for the other.
 """
 
+import unicodedata
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from raypool.errors import LeaseLost, SessionNotFound, VersionConflict
+from raypool.errors import VersionConflict
 from raypool.ids import parse_business_id, parse_email
 from raypool.model import (
     CheckpointMeta,
     Desired,
     Holder,
-    Lease,
     Observed,
     Session,
     SessionStatus,
 )
 from raypool.store.changes import Changes, parse_changes
 from raypool.store.keys import Keys
-from raypool.store.leases import locked
 from raypool.store.locking import hold
-from raypool.store.memory_checkpoints import MemoryCheckpoints
+from raypool.store.memory_parts import Clock, MemoryCheckpoints, MemoryLeases, MemoryRecords
 
-Clock = Callable[[], datetime]
 Sessions = list[Session]
 
 
@@ -55,111 +53,6 @@ class MemoryStore:
         self.sessions = MemorySessions(
             records, self.leases, self.checkpoints, session_ttl=session_ttl, lease_ttl=lease_ttl
         )
-
-
-class MemoryRecords:
-    """The records and what fences them; what expired is gone."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.now = clock
-        self.sessions: dict[str, Session] = {}
-        self.tokens: dict[str, int] = {}
-
-    def find(self, session_id: str) -> Session | None:
-        """Return a living session."""
-        found = self.sessions.get(session_id)
-        return found if found and found.expires_at > self.now() else None
-
-    def existing(self, session_id: str) -> Session:
-        """Return a living session.
-
-        Raises:
-            SessionNotFound: There is none.
-        """
-        found = self.find(session_id)
-        if found is None:
-            raise SessionNotFound(f"there is no session {session_id!r}, or it has expired")
-        return found
-
-    def living(self) -> Sessions:
-        """Return all living sessions, oldest first."""
-        found = [s for s in self.sessions.values() if s.expires_at > self.now()]
-        return sorted(found, key=lambda s: (s.created_at, s.id))
-
-    def fence(self, session: Session, token: int) -> None:
-        """Refuse a token that is not the newest owner's.
-
-        Raises:
-            LeaseLost: There is a newer one.
-        """
-        if token < max(self.tokens.get(session.business_id, 0), session.fencing_token):
-            raise LeaseLost(
-                f"a newer owner has {session.business_id}: token {token} is stale",
-                context={"business_id": session.business_id, "fencing_token": token},
-            )
-
-    def slide(self, session: Session, **changes: Any) -> Session:
-        """Write *session* with *changes*; it expires its TTL from now."""
-        now = self.now()
-        expires = now + timedelta(milliseconds=int(session.ttl * 1000))
-        written = session.model_copy(
-            update={"last_activity": now, "expires_at": expires, **changes}
-        )
-        self.sessions[session.id] = written
-        return written
-
-
-class MemoryLeases:
-    """See :class:`raypool.store.base.LeaseStore`."""
-
-    def __init__(self, records: MemoryRecords) -> None:
-        self._records = records
-        self._held: dict[str, tuple[Lease, datetime]] = {}
-
-    async def acquire(
-        self, business_id: str, holder: Holder, ttl: float, *, supersedes: str | None = None
-    ) -> Lease:
-        """Take the lease; see the protocol."""
-        held = await self.get(business_id)
-        if held and held.holder.id == holder.id:
-            return self._keep(held.model_copy(update={"ttl": ttl}))
-        if held and held.holder.id != supersedes:
-            raise locked(held, held.ttl)
-        now, last = self._records.now(), self._records.tokens.get(business_id, 0)
-        token = max(last + 1, int(now.timestamp() * 1000) * 1000)
-        self._records.tokens[business_id] = token
-        return self._keep(
-            Lease(business_id=business_id, token=token, holder=holder, ttl=ttl, since=now)
-        )
-
-    async def renew(self, lease: Lease) -> bool:
-        """Make the lease last its ttl again; see the protocol."""
-        mine = await self._is_mine(lease)
-        if mine:
-            self._keep(lease)
-        return mine
-
-    async def release(self, lease: Lease) -> bool:
-        """Let go; see the protocol."""
-        mine = await self._is_mine(lease)
-        if mine:
-            del self._held[lease.business_id]
-        return mine
-
-    async def get(self, business_id: str) -> Lease | None:
-        """Return the lease that is held now; see the protocol."""
-        lease, until = self._held.get(business_id, (None, datetime.min.replace(tzinfo=UTC)))
-        left = (until - self._records.now()).total_seconds()
-        return lease.model_copy(update={"ttl": left}) if lease and left > 0 else None
-
-    async def _is_mine(self, lease: Lease) -> bool:
-        held = await self.get(lease.business_id)
-        return held is not None and (held.holder.id, held.token) == (lease.holder.id, lease.token)
-
-    def _keep(self, lease: Lease) -> Lease:
-        until = self._records.now() + timedelta(seconds=lease.ttl)
-        self._held[lease.business_id] = (lease, until)
-        return lease
 
 
 class MemorySessions:
@@ -232,8 +125,8 @@ class MemorySessions:
 
     async def get_sessions_by_email(self, email: str) -> Sessions:
         """Return the sessions of an e-mail address, oldest first."""
-        wanted = parse_email(email).casefold()
-        return [s for s in self._records.living() if s.email and s.email.casefold() == wanted]
+        wanted = _folded(parse_email(email))
+        return [s for s in self._records.living() if s.email and _folded(s.email) == wanted]
 
     async def get_active_session(self, business_id: str) -> Session | None:
         """Return the one active session of a business."""
@@ -329,3 +222,7 @@ class MemorySessions:
             expires_at=now,
             ttl=self._session_ttl,
         )
+
+
+def _folded(email: str) -> str:
+    return unicodedata.normalize("NFKC", email).casefold()

@@ -24,6 +24,11 @@ seens = st.lists(
     unique_by=lambda entry: entry.business_id,
 )
 limits = st.integers(0, 6)
+startable = st.lists(
+    st.builds(Seen, businesses, st.sampled_from([Phase.ABSENT, Phase.BACKOFF, Phase.STARTING])),
+    max_size=8,
+    unique_by=lambda entry: entry.business_id,
+)
 
 
 @given(wants, seens, limits)
@@ -43,7 +48,7 @@ def test_no_business_gets_a_second_actor(wanted: list[Want], seen: list[Seen], l
         assert entry.phase is Phase.ABSENT or entry.retry_at <= NOW
 
 
-@given(wants, seens, limits)
+@given(wants, startable, limits)
 def test_starts_in_flight_are_bounded(wanted: list[Want], seen: list[Seen], limit: int) -> None:
     """With those already under way there are never more than allowed; room is used when needed."""
     starts = [

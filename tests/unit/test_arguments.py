@@ -176,6 +176,6 @@ def test_a_refused_spec_shows_no_secret(spec: dict[str, Any]) -> None:
 def test_a_spec_cannot_be_changed_behind_ones_back() -> None:
     """It is data, and unknown fields are refused."""
     with pytest.raises(ValueError, match="frozen"):
-        SessionSpec().headless = False  # type: ignore[misc]
+        SessionSpec().headless = False
     with pytest.raises(ValueError, match="Extra"):
         SessionSpec(colour="red")  # type: ignore[call-arg]

@@ -180,7 +180,7 @@ def test_settings_reach_other_processes_whole() -> None:
 def test_settings_do_not_change() -> None:
     """Whoever holds them can rely on them."""
     with pytest.raises(ValueError, match="frozen"):
-        Settings().namespace = "other"  # type: ignore[misc]
+        Settings().namespace = "other"
 
 
 def test_a_node_adds_only_what_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

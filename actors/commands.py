@@ -1,0 +1,61 @@
+"""Run a caller's function on a page, watching the deadline and the browser beside it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from actors.workplace import ALIVE_TIMEOUT_S, Workplace, swallow
+from raypool.errors import ErrorCodes, RaypoolError, create_error
+
+T = TypeVar("T")
+Work = Callable[[Any], Awaitable[T]]
+
+
+async def attempt(work: Work[T], place: Workplace, timeout: float) -> "asyncio.Task[T]":
+    """Run *work* on the active page to its end; the task that is returned has ended.
+
+    Raises:
+        InstanceLost: The browser died first.
+        CommandTimeout: It ran past *timeout* seconds. Its browser is gone.
+    """
+    page = await place.present.page()
+    lost = place.lost
+    task: asyncio.Task[T] = asyncio.ensure_future(work(page))
+    ends: set[asyncio.Future[Any]] = {task, lost}
+    await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    if not task.done() and not lost.done():
+        raise await _past_deadline(task, place, timeout)
+    if task.done() and not lost.done() and _is_playwrights(task.exception()):
+        # The error of a dying browser may arrive before the news of its death.
+        await asyncio.wait({lost}, timeout=0 if await place.answers() else ALIVE_TIMEOUT_S)
+    if lost.done() and not (task.done() and task.exception() is None):
+        task.add_done_callback(swallow)
+        raise instance_lost(place, lost.result())
+    return task
+
+
+async def _past_deadline(
+    task: "asyncio.Task[Any]", place: Workplace, timeout: float
+) -> RaypoolError:
+    # Cancelling a Playwright call is undefined behaviour while its driver lives: the browser goes
+    # first, the task after it.
+    await place.drop()
+    task.add_done_callback(swallow)
+    task.cancel()
+    return create_error(
+        ErrorCodes.BROWSER_COMMAND_TIMEOUT, f"the function ran longer than {timeout:g} s"
+    )
+
+
+def instance_lost(place: Workplace, reason: str) -> RaypoolError:
+    """Return the error for a command whose browser died."""
+    business_id = place.session.business_id
+    return create_error(
+        ErrorCodes.BROWSER_INSTANCE_LOST,
+        f"the browser of {business_id} died while it was working: {reason}",
+        {"business_id": business_id},
+    )
+
+
+def _is_playwrights(error: BaseException | None) -> bool:
+    return error is not None and type(error).__module__.startswith("playwright")

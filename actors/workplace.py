@@ -1,0 +1,156 @@
+"""A browser together with the state that it came from and that is saved from it."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from actors.ports import Browser, Launcher, Stores
+from actors.tenure import Tenure
+from raypool.errors import ErrorCodes, create_error
+from raypool.model import CheckpointInfo, CheckpointMeta, Condition, Session, SignIn
+from raypool.retry import with_retry
+from raypool.signin.probe import look
+
+ALIVE_TIMEOUT_S = 1.0
+
+
+class Workplace:
+    """The browser of one incarnation, through all the browsers that it may need.
+
+    Args:
+        session: Record that says what browser is wanted.
+        stores: Where the state comes from and goes to.
+        launcher: Starts browsers on this node.
+        tenure: The right to act; every save carries its token.
+        node_id: Written into the checkpoints.
+        on_lost: Called when the browser dies unasked, with the reason.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stores: Stores,
+        launcher: Launcher,
+        tenure: Tenure,
+        node_id: str,
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self.session = session
+        self.browser: Browser | None = None
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.checkpoint: CheckpointInfo | None = None
+        self.sign_in = SignIn.UNKNOWN
+        self.conditions: Mapping[str, Condition] = {}
+        self._stores, self._launcher, self._tenure = stores, launcher, tenure
+        self._node_id, self._on_lost = node_id, on_lost
+        self._parts: Mapping[str, bytes] = {}
+
+    async def open(self) -> None:
+        """Launch a browser and bring back the newest usable state: at start and after a loss."""
+        found, notes = await self._stores.checkpoints.load_usable(self.session.id)
+        self._parts = found.parts if found else {}
+        self.checkpoint = found.info if found else None
+        self.lost = asyncio.get_running_loop().create_future()
+        self.browser, warnings = await self._launcher.launch(
+            self.session.spec, self._tenure.home, self._parts, self._gone
+        )
+        await self.browser.open_tabs(self._parts, warnings)
+        self.sign_in = await self._look(self.browser)
+        self._note("Started", (*notes, *warnings))
+
+    async def save(self, reason: str) -> CheckpointInfo:
+        """Save the whole state; what did not change costs nothing. Returns the acknowledged version."""
+        browser = self.present
+        probe = self.session.spec.probe
+        if probe is not None and probe.url is None:  # one that needs no page of its own is cheap
+            self.sign_in = await self._look(browser)
+        collected = await browser.collect(self._parts)
+        meta = CheckpointMeta(
+            reasons=(reason,),
+            node_id=self._node_id,
+            sign_in=self.sign_in,
+            warnings=tuple(collected.warnings),
+        )
+        operation = uuid.uuid4().hex  # the same for each attempt: a lost reply must not save twice
+        info = await with_retry(
+            lambda: self._stores.checkpoints.save(
+                self.session.id, self._tenure.token, collected.parts, meta, op_id=operation
+            ),
+            base_delay=0.2,
+            max_attempts=5,
+        )
+        self._parts, self.checkpoint = collected.parts, info
+        self._note("Saved", meta.warnings)
+        return info
+
+    async def drop(self) -> None:
+        """Get rid of the browser, whatever state it is in; return when its processes are gone."""
+        browser, self.browser = self.browser, None
+        if browser:
+            browser.abandon()
+        if not self.lost.done():
+            self.lost.set_result("it was replaced")
+        await self._tenure.clear()
+
+    async def close(self) -> None:
+        """Close the browser in order."""
+        if self.browser:
+            self.browser.abandon()
+            await self.browser.close()
+
+    async def answers(self) -> bool:
+        """Tell whether the browser answers within :data:`ALIVE_TIMEOUT_S`."""
+        if self.browser is None:
+            return False
+        answer = asyncio.ensure_future(self.browser.ping())
+        done, _ = await asyncio.wait({answer}, timeout=ALIVE_TIMEOUT_S)
+        answer.add_done_callback(swallow)
+        return bool(done) and answer.exception() is None
+
+    @property
+    def present(self) -> Browser:
+        """The live browser.
+
+        Raises:
+            InstanceNotReady: There is none now.
+        """
+        if self.browser is None:
+            raise not_ready(self.session.business_id, "has no browser")
+        return self.browser
+
+    async def _look(self, browser: Browser) -> SignIn:
+        _, context = browser.components
+        return await look(self.session.spec.probe, context, await browser.page())
+
+    def _gone(self, reason: str) -> None:
+        self.browser = None
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        self._on_lost(reason)
+
+    def _note(self, kind: str, warnings: tuple[str, ...]) -> None:
+        """Keep what people should know of the last start or save; nothing when it went well."""
+        others = {k: c for k, c in self.conditions.items() if k != kind}
+        if warnings:
+            others[kind] = Condition(
+                type=kind, reason="Warnings", message="; ".join(warnings), since=datetime.now(UTC)
+            )
+        self.conditions = others
+
+
+def not_ready(business_id: str, why: str) -> Exception:
+    """Return the error for an instance that cannot take a command now; nothing has begun."""
+    return create_error(
+        ErrorCodes.BROWSER_INSTANCE_NOT_READY,
+        f"the instance of {business_id} {why}",
+        {"business_id": business_id},
+        retry_after=0.5,
+    )
+
+
+def swallow(task: "asyncio.Future[Any]") -> None:
+    """Take note of a result that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,240 @@
+"""What the twin in memory consists of: records with their fence, leases, checkpoints."""
+
+import hashlib
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from raypool.errors import LeaseLost, SessionNotFound
+from raypool.model import (
+    Checkpoint,
+    CheckpointInfo,
+    CheckpointMeta,
+    Holder,
+    Lease,
+    Session,
+)
+from raypool.store.leases import locked
+from raypool.store.manifests import (
+    Manifest,
+    PartRef,
+    digests,
+    may_be_last_good,
+    says_nothing_new,
+    to_drop,
+)
+
+Clock = Callable[[], datetime]
+Sessions = list[Session]
+Infos = list[CheckpointInfo]
+
+
+class MemoryRecords:
+    """The records and what fences them; what expired is gone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.now = clock
+        self.sessions: dict[str, Session] = {}
+        self.tokens: dict[str, int] = {}
+
+    def find(self, session_id: str) -> Session | None:
+        """Return a living session."""
+        found = self.sessions.get(session_id)
+        return found if found and found.expires_at > self.now() else None
+
+    def existing(self, session_id: str) -> Session:
+        """Return a living session.
+
+        Raises:
+            SessionNotFound: There is none.
+        """
+        found = self.find(session_id)
+        if found is None:
+            raise SessionNotFound(f"there is no session {session_id!r}, or it has expired")
+        return found
+
+    def living(self) -> Sessions:
+        """Return all living sessions, oldest first."""
+        found = [s for s in self.sessions.values() if s.expires_at > self.now()]
+        return sorted(found, key=lambda s: (s.created_at, s.id))
+
+    def fence(self, session: Session, token: int) -> None:
+        """Refuse a token that is not the newest owner's.
+
+        Raises:
+            LeaseLost: There is a newer one.
+        """
+        if token < max(self.tokens.get(session.business_id, 0), session.fencing_token):
+            raise LeaseLost(
+                f"a newer owner has {session.business_id}: token {token} is stale",
+                context={"business_id": session.business_id, "fencing_token": token},
+            )
+
+    def slide(self, session: Session, **changes: Any) -> Session:
+        """Write *session* with *changes*; it expires its TTL from now."""
+        now = self.now()
+        expires = now + timedelta(milliseconds=int(session.ttl * 1000))
+        written = session.model_copy(
+            update={"last_activity": now, "expires_at": expires, **changes}
+        )
+        self.sessions[session.id] = written
+        return written
+
+
+class MemoryLeases:
+    """See :class:`raypool.store.base.LeaseStore`."""
+
+    def __init__(self, records: MemoryRecords) -> None:
+        self._records = records
+        self._held: dict[str, tuple[Lease, datetime]] = {}
+
+    async def acquire(
+        self, business_id: str, holder: Holder, ttl: float, *, supersedes: str | None = None
+    ) -> Lease:
+        """Take the lease; see the protocol."""
+        held = await self.get(business_id)
+        if held and held.holder.id == holder.id:
+            return self._keep(held.model_copy(update={"ttl": ttl}))
+        if held and held.holder.id != supersedes:
+            raise locked(held, held.ttl)
+        now, last = self._records.now(), self._records.tokens.get(business_id, 0)
+        token = max(last + 1, int(now.timestamp() * 1000) * 1000)
+        self._records.tokens[business_id] = token
+        return self._keep(
+            Lease(business_id=business_id, token=token, holder=holder, ttl=ttl, since=now)
+        )
+
+    async def renew(self, lease: Lease) -> bool:
+        """Make the lease last its ttl again; see the protocol."""
+        mine = await self._is_mine(lease)
+        if mine:
+            self._keep(lease)
+        return mine
+
+    async def release(self, lease: Lease) -> bool:
+        """Let go; see the protocol."""
+        mine = await self._is_mine(lease)
+        if mine:
+            del self._held[lease.business_id]
+        return mine
+
+    async def get(self, business_id: str) -> Lease | None:
+        """Return the lease that is held now; see the protocol."""
+        lease, until = self._held.get(business_id, (None, datetime.min.replace(tzinfo=UTC)))
+        left = (until - self._records.now()).total_seconds()
+        return lease.model_copy(update={"ttl": left}) if lease and left > 0 else None
+
+    async def _is_mine(self, lease: Lease) -> bool:
+        held = await self.get(lease.business_id)
+        return held is not None and (held.holder.id, held.token) == (lease.holder.id, lease.token)
+
+    def _keep(self, lease: Lease) -> Lease:
+        until = self._records.now() + timedelta(seconds=lease.ttl)
+        self._held[lease.business_id] = (lease, until)
+        return lease
+
+
+@dataclass
+class _Versions:
+    """What is kept of one session."""
+
+    manifests: dict[int, Manifest] = field(default_factory=dict)
+    created: dict[int, datetime] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    operation: str = ""
+
+    def info(self, version: int) -> CheckpointInfo:
+        return self.manifests[version].info(self.created[version])
+
+    def checkpoint(self, version: int) -> Checkpoint:
+        refs = self.manifests[version].parts
+        return Checkpoint(
+            self.info(version), {name: self.contents[ref.digest] for name, ref in refs.items()}
+        )
+
+
+class MemoryCheckpoints:
+    """See :class:`raypool.store.base.CheckpointStore`."""
+
+    def __init__(self, records: MemoryRecords) -> None:
+        self._records = records
+        self._kept: defaultdict[str, _Versions] = defaultdict(_Versions)
+
+    async def save(
+        self,
+        session_id: str,
+        token: int,
+        parts: Mapping[str, bytes],
+        meta: CheckpointMeta,
+        *,
+        op_id: str | None = None,
+    ) -> CheckpointInfo:
+        """Save a version; see the protocol."""
+        session = self._records.existing(session_id)
+        self._records.fence(session, token)
+        kept, operation = self._kept[session_id], op_id or uuid.uuid4().hex
+        newest = kept.manifests.get(session.checkpoint_version)
+        if newest and kept.operation == operation:
+            return kept.info(newest.version)
+        kept.operation = operation
+        refs = {n: PartRef(digest=_digest(n, p), size=len(p)) for n, p in sorted(parts.items())}
+        manifest = Manifest(
+            version=session.checkpoint_version + 1, token=token, meta=meta, parts=refs
+        )
+        if newest and says_nothing_new(newest, manifest):
+            self._records.slide(session, fencing_token=token)
+            return kept.info(newest.version)
+        return self._add(session, manifest, parts)
+
+    def _add(
+        self, session: Session, manifest: Manifest, parts: Mapping[str, bytes]
+    ) -> CheckpointInfo:
+        kept, version = self._kept[session.id], manifest.version
+        last_good = version if may_be_last_good(manifest.meta) else session.last_good_version
+        for old in to_drop(kept.manifests, manifest, last_good)[0]:
+            del kept.manifests[old], kept.created[old]
+        kept.manifests[version], kept.created[version] = manifest, self._records.now()
+        kept.contents |= {manifest.parts[name].digest: part for name, part in parts.items()}
+        used = digests(kept.manifests.values())
+        kept.contents = {d: part for d, part in kept.contents.items() if d in used}
+        self._records.slide(
+            session,
+            fencing_token=manifest.token,
+            checkpoint_version=version,
+            last_good_version=last_good,
+        )
+        return kept.info(version)
+
+    async def load(self, session_id: str, version: int | None = None) -> Checkpoint | None:
+        """Return a version; see the protocol."""
+        wanted = version or self._records.existing(session_id).checkpoint_version
+        self._records.existing(session_id)
+        kept = self._kept[session_id]
+        return kept.checkpoint(wanted) if wanted in kept.manifests else None
+
+    async def load_usable(self, session_id: str) -> tuple[Checkpoint | None, tuple[str, ...]]:
+        """Return the newest version that can be used; see the protocol."""
+        infos, kept = await self.list(session_id), self._kept[session_id]
+        notes: list[str] = []
+        for info in infos:
+            if info.signed_in is not False:
+                return kept.checkpoint(info.version), tuple(notes)
+            notes.append(f"version {info.version} was seen signed out")
+        return (kept.checkpoint(infos[0].version) if infos else None), tuple(notes)
+
+    async def list(self, session_id: str) -> Infos:
+        """Return the kept versions, newest first."""
+        self._records.existing(session_id)
+        kept = self._kept[session_id]
+        return [kept.info(version) for version in sorted(kept.manifests, reverse=True)]
+
+    def forget(self, session_id: str) -> None:
+        """Drop all that is kept of a session."""
+        self._kept.pop(session_id, None)
+
+
+def _digest(name: str, content: bytes) -> str:
+    return hashlib.blake2b(name.encode() + b"\x00" + content, digest_size=16).hexdigest()

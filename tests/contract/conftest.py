@@ -1,0 +1,171 @@
+"""The stores that keep the contract: the twin in memory, and real servers."""
+
+import asyncio
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from raypool.config import Settings
+from raypool.model import Holder, Lease
+from raypool.store.base import CheckpointStore, LeaseStore, SessionStore
+from raypool.store.crypto import Keyring
+from raypool.store.memory import MemoryStore
+from raypool.store.sessions import RedisSessionManager
+from tests.contract.servers import clustered, program, running
+
+from pydantic import SecretStr  # isort: skip
+
+
+@dataclass
+class Stores:
+    """One store under test."""
+
+    sessions: SessionStore
+    leases: LeaseStore
+    checkpoints: CheckpointStore
+    wait: Callable[[float], Any]
+    """Let seconds pass: moves the twin's clock, sleeps beside a real server."""
+
+    async def lease(self, business_id: str, ttl: float = 30.0, **more: Any) -> Lease:
+        """Take a lease as a new holder."""
+        return await self.leases.acquire(business_id, holder(), ttl, **more)
+
+
+@dataclass
+class Fleet:
+    """A store on a real server, with a way to look behind it."""
+
+    url: str
+    prefix: str
+    keys: str
+    admin: Redis
+    opened: list[RedisSessionManager] = field(default_factory=list)
+
+    def manager(self, **changes: Any) -> RedisSessionManager:
+        """Return another manager on the same data, as another process would have one."""
+        given = {"url": self.url, "prefix": self.prefix, "keys": self.keys, **changes}
+        settings = Settings(
+            redis_url=given["url"], redis_prefix=given["prefix"], session_ttl=60, lease_ttl=2
+        )
+        manager = RedisSessionManager(settings, Keyring.parse(SecretStr(given["keys"])))
+        self.opened.append(manager)
+        return manager
+
+    async def names(self) -> set[str]:
+        """Return every key of the fleet, without the prefix."""
+        found = {key async for key in self.admin.scan_iter(f"{self.prefix}*", count=1000)}
+        return {key.decode().removeprefix(self.prefix) for key in found}
+
+
+def holder(kind: str = "instance", **more: Any) -> Holder:
+    """Return a holder that never was before."""
+    return Holder(id=uuid.uuid4().hex, kind=kind, **more)
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Callable[[str], str]]:
+    """Start each kind of server when a test first asks for it."""
+    urls: dict[str, str] = {}
+    with ExitStack() as stack:
+
+        def start(kind: str) -> str:
+            if kind not in urls:
+                directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rp-")))
+                server = program("redis" if kind == "redis" else "valkey")
+                if server is None:
+                    message = f"there is no {kind} server on this machine"
+                    _ = pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+                    raise AssertionError
+                urls[kind] = stack.enter_context(
+                    clustered(server, directory, _free_port())
+                    if kind == "cluster"
+                    else running(server, directory)
+                )
+            return urls[kind]
+
+        yield start
+
+
+def _free_port() -> int:
+    # A cluster's second port is 10,000 above the first: both must exist.
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    return port if port < 55_000 else port - 20_000
+
+
+@pytest_asyncio.fixture(params=["valkey", "redis"])
+async def fleet(
+    request: pytest.FixtureRequest, servers: Callable[[str], str]
+) -> AsyncIterator[Fleet]:
+    """A fleet of its own on each kind of real server."""
+    async with new_fleet(servers(request.param)) as found:
+        yield found
+
+
+def new_fleet(url: str) -> "FleetContext":
+    """Return a context with a fleet on *url*."""
+    return FleetContext(url)
+
+
+class FleetContext:
+    """Opens a fleet under a random prefix, closes what was opened on it."""
+
+    def __init__(self, url: str) -> None:
+        plain = url.replace("redis+cluster", "redis")
+        prefix = f"t{uuid.uuid4().hex[:12]}:"
+        self.fleet = Fleet(url, prefix, Keyring.generate(), Redis.from_url(plain))
+
+    async def __aenter__(self) -> Fleet:
+        return self.fleet
+
+    async def __aexit__(self, *_: object) -> None:
+        for manager in self.fleet.opened:
+            await manager.close()
+        await self.fleet.admin.aclose()
+
+
+@pytest_asyncio.fixture
+async def manager(fleet: Fleet) -> RedisSessionManager:
+    """A manager on a real server, opened."""
+    return await fleet.manager().open()
+
+
+@pytest_asyncio.fixture(params=["memory", "valkey", "redis", "cluster"])
+async def stores(
+    request: pytest.FixtureRequest, servers: Callable[[str], str]
+) -> AsyncIterator[Stores]:
+    """Each store that keeps the contract."""
+    if request.param == "memory":
+        clock = Clock()
+        twin = MemoryStore(clock, session_ttl=60, lease_ttl=2)
+        yield Stores(twin.sessions, twin.leases, twin.checkpoints, clock.wait)
+        return
+    async with new_fleet(servers(request.param)) as found:
+        real = await found.manager().open()
+        yield Stores(real, real.leases, real.checkpoints, asyncio.sleep)
