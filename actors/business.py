@@ -6,6 +6,7 @@ packed reply (:mod:`raypool.calls`), so that errors reach the caller as they are
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -34,6 +35,7 @@ class Business:
         self.business_id = business_id
         self._session: InstanceSession | None = None
         self._manager: RedisSessionManager | None = None
+        self._thread = threading.get_ident()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
@@ -114,13 +116,11 @@ class Business:
     def _end(self, reason: str) -> None:
         """End the process. Called from the loop or, when the loop is stuck, from the keeper."""
         log.error("incarnation over", business_id=self.business_id, reason=reason)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+        if threading.get_ident() != self._thread:
             os._exit(1)
         if not self._ended.done():
             self._ended.set_result(reason)
-        loop.call_later(EXIT_DELAY_S, os._exit, 1)
+        self._ended.get_loop().call_later(EXIT_DELAY_S, os._exit, 1)
 
 
 def _open_leases(settings: Settings, keyring: Keyring) -> AbstractAsyncContextManager[Any]:

@@ -10,8 +10,9 @@ from ray.actor import ActorHandle
 
 from actors.business import Business
 from actors.life import Death, Incarnation, StopResult
+from actors.lives import Lives
 from actors.names import SUPERVISOR, business_actor
-from actors.reconciler import ANSWER_TIMEOUT_S, Reconciler
+from actors.reconciler import Reconciler
 from actors.runtime import RayRuntime
 from raypool import calls, context, logs
 from raypool.config import Settings
@@ -21,6 +22,7 @@ from raypool.store.sessions import RedisSessionManager
 
 log = logs.get_logger(__name__)
 
+ANSWER_TIMEOUT_S = 2.0
 LOOK_AGAIN_S = 5.0
 AFTER_ERROR_S = 1.0
 
@@ -58,15 +60,18 @@ class BusinessActors:
             raise
         return Living(handle, seen["node_id"])
 
-    async def adopt(self, business_id: str) -> tuple[Living, dict[str, Any]] | None:
-        """Return an actor that is there already, with what it says of itself."""
+    async def find(self, business_id: str) -> tuple[Living, dict[str, Any] | None] | None:
+        """Return an actor that is there already, with what it says of itself, if it answers."""
         handle = await self._runtime.find(business_id)
         if handle is None:
             return None
-        seen: dict[str, Any] = {}
-        with contextlib.suppress(TimeoutError, RaypoolError):
+        try:
             seen = await self._runtime.call(handle, "describe", timeout=ANSWER_TIMEOUT_S)
-        return Living(handle, seen.get("node_id", "")), seen
+        except TimeoutError:
+            return Living(handle, ""), None
+        except RaypoolError:
+            return None  # it is dead, and its name about to go
+        return Living(handle, seen["node_id"]), seen
 
     async def businesses(self) -> list[str]:
         """Businesses that have an actor."""
@@ -98,7 +103,8 @@ class Supervisor:
         self._awake = asyncio.Event()
         runtime = RayRuntime(settings.namespace, _make_business)
         actors = BusinessActors(runtime, settings, keyring)
-        self._reconciler = Reconciler(self._manager, actors, settings.cluster, self._awake.set)
+        lives = Lives(actors, settings.cluster, self._awake.set)
+        self._reconciler = Reconciler(self._manager, lives)
         self._loop = asyncio.get_running_loop().create_task(self._run())
 
     def __repr__(self) -> str:

@@ -125,7 +125,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=10_000,
-        description="Browsers that a local Ray may run at once; 0: what the memory allows (400 MB each).",
+        description="Browsers that a local Ray may run at once; "
+        "0: what the memory allows (400 MB each).",
     )
     start_timeout: float = _named(
         "RAYPOOL_START_TIMEOUT",

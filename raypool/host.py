@@ -100,7 +100,9 @@ class Host:
     async def _answer(self, request: str, writer: asyncio.StreamWriter) -> bytes:
         assert self._unsaved is not None  # noqa: S101 -- made before listening
         match request:
-            case "join" if not self._over.is_set():
+            case "join":
+                if self._over.is_set():
+                    raise ConnectionError  # going down: whoever asks again starts the next one
                 self._members.add(writer)
                 return calls.pack_value(self._settings)
             case "stay":

@@ -1,8 +1,11 @@
 """The shape of a browser's saved state: named parts, each JSON, each on its own.
 
-``cookies``            list of raw CDP cookies (https://chromedevtools.github.io/devtools-protocol, Network.Cookie)
-``storage:<origin>``   ``{"localStorage": [{name, value}], "indexedDB": [...]}`` in Playwright's form
-``tabs``               ``{"active": index, "tabs": [{url, scroll, sessionStorage: {origin: {name: value}}}]}``
+``cookies``
+    A list of raw CDP cookies (``Network.Cookie`` of the DevTools protocol).
+``storage:<origin>``
+    ``{"localStorage": [{name, value}], "indexedDB": [...]}``, in Playwright's form.
+``tabs``
+    ``{"active": index, "tabs": [{url, scroll, sessionStorage: {origin: {name: value}}}]}``.
 
 One part is one unit of change, of failure and of encryption: a site that cannot be saved costs its
 own part and nothing else.

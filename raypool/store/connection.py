@@ -16,7 +16,7 @@ from raypool.store import scripts
 from raypool.store.client import build_client, partitions_for, shown, translated
 from raypool.store.crypto import DataKey, Keyring
 from raypool.store.keys import SCHEMA, Keys
-from raypool.store.server_check import inspect_server
+from raypool.store.server_check import ServerReport, inspect_server
 
 
 class Connection:
@@ -35,6 +35,7 @@ class Connection:
         self._name = f"{name}-{os.getpid()}"
         self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
         self._index_key: DataKey | None = None
+        self._report: ServerReport | None = None
 
     async def open(self) -> None:
         """Check the server and the keys; make the fleet's meta record when it is missing. Idempotent.
@@ -87,6 +88,17 @@ class Connection:
         digest = hmac.new(self._index_key.secret, folded, hashlib.sha256).hexdigest()
         return f"email:{digest[:32]}"
 
+    @property
+    def server(self) -> ServerReport:
+        """What the server said of itself when it was opened."""
+        assert self._report is not None, "open() comes first"  # noqa: S101
+        return self._report
+
+    async def used_memory(self) -> int | None:
+        """Return the bytes that the server uses; None when it would not say."""
+        info = await self.command("INFO", "memory")
+        return info.get("used_memory") if isinstance(info, dict) else None
+
     async def _check_server(self) -> None:
         with translated(self.url):
             await self.client.ping()
@@ -98,7 +110,7 @@ class Connection:
                     f"Redis at {shown(self.url)}: {problem.message}",
                     recovery=problem.recovery,
                 )
-        self.warnings = tuple(p for p in report.problems if p.level == "warn")
+        self._report = report
 
     async def _open_meta(self) -> DataKey:
         about = f"{self.keys.prefix}\x00meta".encode()

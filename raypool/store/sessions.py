@@ -92,7 +92,7 @@ class RedisSessionManager:
     @property
     def warnings(self) -> tuple[Any, ...]:
         """What is unsafe about the server, after :meth:`open`."""
-        return self._connection.warnings
+        return tuple(p for p in self._connection.server.problems if p.level == "warn")
 
     # -- read --------------------------------------------------------------------------------
 
@@ -125,16 +125,20 @@ class RedisSessionManager:
         return [s for s in found if status is None or s.status is status]
 
     async def stats(self) -> dict[str, Any]:
-        """Return counts of sessions, and what the server says of itself."""
+        """Return counts of sessions and of their leases, and what the server says of itself."""
+        await self.open()
         sessions = await self.list_sessions()
-        info = await self._connection.command("INFO", "memory")
-        leases = [await self.leases.get(b) for b in sorted({s.business_id for s in sessions})]
+        businesses = sorted({s.business_id for s in sessions})
+        leases = await self._connection.hashes([self._keys.lease(b) for b in businesses])
+        server = self._connection.server
         return {
             "sessions": len(sessions),
             "by_status": {str(k): sum(s.status is k for s in sessions) for k in SessionStatus},
             "by_desired": {str(k): sum(s.desired is k for s in sessions) for k in Desired},
-            "leases": sum(lease is not None for lease in leases),
-            "used_memory_bytes": info.get("used_memory") if isinstance(info, dict) else None,
+            "leases": sum(bool(lease) for lease in leases),
+            "server": server.server,
+            "version": server.version,
+            "used_memory_bytes": await self._connection.used_memory(),
         }
 
     # -- write -------------------------------------------------------------------------------
@@ -287,7 +291,8 @@ class RedisSessionManager:
             [keys.session(after.id), keys.parts(after.id), keys.checkpoints(after.id),
              keys.events(partition), keys.index(partition, f"business:{after.business_id}"),
              keys.index(partition, "expiry"), keys.index(partition, "status:active"),
-             keys.index(partition, "status:inactive"), *enter, *leave,
+             keys.index(partition, "status:inactive"), keys.index(partition, "desired:running"),
+             keys.index(partition, "desired:stopped"), *enter, *leave,
              *(keys.session(sid) for sid in rivals or ())],
             [after.id, operation, before.session.version if before else 0, int(after.ttl * 1000),
              kind, after.business_id, len(enter), len(leave),
@@ -342,29 +347,21 @@ class RedisSessionManager:
 
     async def _indexed(self, partition: int, name: str) -> list[Session]:
         """Return the living sessions of an index; entries whose record is gone are taken out."""
-        now = await self._now()
         index = self._keys.index(partition, name)
-        ids = await self._connection.command("ZRANGE", index, f"({now}", "+inf", "BYSCORE")
+        now, *ids = await self._connection.script("list_living", [index], [])
         sids = [sid.decode() for sid in ids]
         hashes = await self._connection.hashes([self._keys.session(sid) for sid in sids])
         records = [parse(fields) for fields in hashes]
         gone = [sid for sid, record in zip(sids, records, strict=True) if record is None]
         if gone:
             await self._connection.command("ZREM", index, *gone)
-        found = [r.session for r in records if r and _ms(r.session.expires_at) > now]
+        found = [r.session for r in records if r and _ms(r.session.expires_at) > int(now)]
         return sorted(found, key=lambda s: (s.created_at, s.id))
-
-    async def _now(self) -> int:
-        seconds, micros = await self._connection.command("TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
 
     async def _record(self, session_id: str) -> Record | None:
         await self.open()
-        (fields,) = await self._connection.hashes([self._keys.session(session_id)])
-        record = parse(fields)
-        if record is None or _ms(record.session.expires_at) <= await self._now():
-            return None
-        return record
+        answer = await self._connection.script("read_record", [self._keys.session(session_id)], [])
+        return parse(dict(zip(answer[::2], answer[1::2], strict=True)))
 
     async def _existing(self, session_id: str) -> Record:
         record = await self._record(session_id)

@@ -277,4 +277,4 @@ def test_memory_counts_each_process_once(owner: Owner) -> None:
 def test_the_mark_is_what_a_ledger_says() -> None:
     """Business and token, so that a browser can be matched with its owner."""
     assert InstanceDirectory("b.c-1", 12).marker == "b.c-1:12"
-    assert [entry.token for _, entry in processes._ledgers()] == [12]
+    assert [entry.token for _, entry in processes.ledgers()] == [12]

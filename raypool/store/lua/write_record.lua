@@ -2,12 +2,14 @@
 --
 -- KEYS  1 record  2 parts  3 checkpoints  4 events  5 index of the business  6 index by expiry
 --       7 index status:active  8 index status:inactive
+--       9 index desired:running  10 index desired:stopped
 --       then n indexes to enter, m indexes to leave, k records of the business's other sessions
 -- ARGV  1 session id  2 operation id  3 expected version (0: must not exist)  4 ttl in ms
 --       5 kind of event  6 business id  7 n  8 m  9 k (-1: this session does not become active)
 --       then k session ids, then field, value, field, value …
 -- Returns {'OK', version} | {'GONE'} | {'CONFLICT', version} | {'AGAIN'}
--- Promise: applied once for an operation id; the version grows unless the kind is 'touched'; of a business's sessions at most one is active after it
+-- Promise: applied once for an operation id; the version grows unless the kind is 'touched'; of a
+-- business's sessions at most one is active after it, the others are neither active nor wanted to run
 -- (AGAIN: one appeared that the caller did not know); fencing token and checkpoints stay as they are.
 local now = now_ms()
 local sid, op, expected, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -29,12 +31,16 @@ if k >= 0 then
   end
 end
 for i = 1, math.max(k, 0) do
-  local rival, other = KEYS[8 + n + m + i], ARGV[9 + i]
+  local rival, other = KEYS[10 + n + m + i], ARGV[9 + i]
   if alive(rival, now) and redis.call('HGET', rival, 'status') == 'active' then
     redis.call('HSET', rival, 'status', 'inactive', 'desired', 'stopped', 'updated_at', text(now))
-    redis.call('HINCRBY', rival, 'version', 1)
+    local grown = redis.call('HINCRBY', rival, 'version', 1)
+    local expires = tonumber(redis.call('HGET', rival, 'expires_at'))
     redis.call('ZREM', KEYS[7], other)
-    put(KEYS[8], other, tonumber(redis.call('HGET', rival, 'expires_at')), now)
+    redis.call('ZREM', KEYS[9], other)
+    put(KEYS[8], other, expires, now)
+    put(KEYS[10], other, expires, now)
+    announce(KEYS[4], other, ARGV[6], 'updated', text(grown))
   end
 end
 
@@ -49,7 +55,7 @@ redis.call('HSET', KEYS[1], unpack(fields))
 for i = 1, 3 do redis.call('PEXPIREAT', KEYS[i], text(expires)) end
 put(KEYS[5], sid, expires, now)
 put(KEYS[6], sid, expires, now)
-for i = 9 + n, 8 + n + m do redis.call('ZREM', KEYS[i], sid) end
-for i = 9, 8 + n do put(KEYS[i], sid, expires, now) end
+for i = 11 + n, 10 + n + m do redis.call('ZREM', KEYS[i], sid) end
+for i = 11, 10 + n do put(KEYS[i], sid, expires, now) end
 announce(KEYS[4], sid, ARGV[6], ARGV[5], text(grown))
 return {'OK', text(grown)}

@@ -1,0 +1,210 @@
+"""What every checkpoint store promises: whole versions, the last good one, nothing from stale owners."""
+
+import asyncio
+
+import pytest
+
+from raypool.errors import LeaseLost, SessionNotFound
+from raypool.model import CheckpointMeta, Session, SignIn
+from raypool.store.base import VERSIONS_KEPT
+from tests.contract.conftest import Stores
+
+PARTS = {"cookies": b'[{"name":"sid"}]', "tabs": b'{"tabs":[]}', "storage:https://a.example": b"{}"}
+SEEN = CheckpointMeta(
+    reasons=("run",), node_id="n1", sign_in=SignIn.SIGNED_IN, warnings=("a Blob was left out",)
+)
+NOT_LOOKED = CheckpointMeta()
+SIGNED_OUT = CheckpointMeta(sign_in=SignIn.SIGNED_OUT)
+
+
+async def owned(stores: Stores, business_id: str = "b") -> tuple[Session, int]:
+    """Return a new session and the token of its owner."""
+    session = await stores.sessions.create_session(business_id, "a@example.com")
+    return session, (await stores.lease(business_id)).token
+
+
+async def record(stores: Stores, session_id: str) -> Session:
+    """Return a session that is there."""
+    found = await stores.sessions.get_session(session_id)
+    assert found is not None
+    return found
+
+
+async def test_a_checkpoint_comes_back_as_it_was_saved(stores: Stores) -> None:
+    """Parts byte for byte, and what its maker knew."""
+    session, token = await owned(stores)
+    info = await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    found = await stores.checkpoints.load(session.id)
+    assert found is not None
+    assert dict(found.parts) == PARTS
+    assert found.info == info
+    assert (info.version, info.signed_in, info.fencing_token) == (1, True, token)
+    assert (info.reasons, info.warnings, info.node_id) == (SEEN.reasons, SEEN.warnings, "n1")
+    assert info.size == sum(map(len, PARTS.values()))
+    assert await stores.checkpoints.list(session.id) == [info]
+    after = await record(stores, session.id)
+    assert (after.checkpoint_version, after.last_good_version, after.version) == (1, 1, 1)
+
+
+async def test_without_a_checkpoint_there_is_none(stores: Stores) -> None:
+    """A new session has no state; a missing version is None; a missing session is an error."""
+    session, token = await owned(stores)
+    assert await stores.checkpoints.load(session.id) is None
+    assert await stores.checkpoints.load_usable(session.id) == (None, ())
+    assert await stores.checkpoints.list(session.id) == []
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    assert await stores.checkpoints.load(session.id, 7) is None
+    with pytest.raises(SessionNotFound):
+        await stores.checkpoints.save("00-" + "0" * 32, token, PARTS, SEEN)
+
+
+async def test_the_same_state_makes_no_new_version(stores: Stores) -> None:
+    """The session's expiry slides, the newest version is returned."""
+    session, token = await owned(stores)
+    info = await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    before = await record(stores, session.id)
+    await stores.wait(0.05)
+    assert await stores.checkpoints.save(session.id, token, dict(PARTS), SEEN) == info
+    after = await record(stores, session.id)
+    assert after.checkpoint_version == 1
+    assert after.expires_at > before.expires_at
+
+
+async def test_another_verdict_makes_a_version(stores: Stores) -> None:
+    """A site can sign a business out without changing a cookie: the version says so."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    info = await stores.checkpoints.save(session.id, token, PARTS, SIGNED_OUT)
+    assert (info.version, info.signed_in) == (2, False)
+    assert (await record(stores, session.id)).last_good_version == 1
+
+
+async def test_a_stale_owner_saves_nothing(stores: Stores) -> None:
+    """From the moment somebody else has the lease."""
+    session, stale = await owned(stores)
+    await stores.checkpoints.save(session.id, stale, PARTS, SEEN)
+    held = await stores.leases.get("b")
+    assert held is not None
+    fresh = await stores.lease("b", supersedes=held.holder.id)
+    for parts in ({"cookies": b"stale"}, PARTS):
+        with pytest.raises(LeaseLost) as caught:
+            await stores.checkpoints.save(session.id, stale, parts, SEEN)
+        assert caught.value.context["fencing_token"] == stale
+    assert len(await stores.checkpoints.list(session.id)) == 1
+    assert (await stores.checkpoints.save(session.id, fresh.token, {}, SEEN)).version == 2
+
+
+async def test_an_owner_that_nobody_followed_may_still_save(stores: Stores) -> None:
+    """An outage that is longer than the lease costs nothing when nobody took over."""
+    session = await stores.sessions.create_session("b")
+    lease = await stores.lease("b", 0.1)
+    await stores.wait(0.15)
+    info = await stores.checkpoints.save(session.id, lease.token, PARTS, SEEN)
+    assert info.version == 1
+
+
+async def test_the_last_versions_and_the_last_good_one_are_kept(stores: Stores) -> None:
+    """Each with its own content; what a version shares with another is not lost with it."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, {**PARTS, "n": b"good"}, SEEN)
+    for n in range(VERSIONS_KEPT + 3):
+        parts = {**PARTS, "n": str(n).encode()}
+        await stores.checkpoints.save(session.id, token, parts, SIGNED_OUT)
+    newest = VERSIONS_KEPT + 4
+    versions = [info.version for info in await stores.checkpoints.list(session.id)]
+    assert versions == [*range(newest, newest - VERSIONS_KEPT, -1), 1]
+    for version in versions:
+        found = await stores.checkpoints.load(session.id, version)
+        assert found is not None
+        assert found.parts["n"] == (b"good" if version == 1 else str(version - 2).encode())
+        assert found.parts["cookies"] == PARTS["cookies"]
+    after = await record(stores, session.id)
+    assert (after.checkpoint_version, after.last_good_version) == (newest, 1)
+
+
+@pytest.mark.parametrize(
+    ("sign_in", "becomes"),
+    [
+        (SignIn.SIGNED_IN, 2),
+        (SignIn.UNKNOWN, 2),
+        (SignIn.SIGNED_OUT, 1),
+        (SignIn.NEEDS_HUMAN, 1),
+    ],
+)
+async def test_what_looks_signed_out_is_never_the_last_good(
+    stores: Stores, sign_in: SignIn, becomes: int
+) -> None:
+    """Only a state that is signed in, or that nobody looked at."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    await stores.checkpoints.save(session.id, token, {}, CheckpointMeta(sign_in=sign_in))
+    assert (await record(stores, session.id)).last_good_version == becomes
+
+
+async def test_the_newest_version_that_is_not_signed_out_is_used(stores: Stores) -> None:
+    """The warnings name what was passed over."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, NOT_LOOKED)
+    await stores.checkpoints.save(session.id, token, {"cookies": b"[]"}, SIGNED_OUT)
+    found, warnings = await stores.checkpoints.load_usable(session.id)
+    assert found is not None
+    assert dict(found.parts) == PARTS
+    assert len(warnings) == 1
+    assert "version 2" in warnings[0]
+
+
+async def test_a_session_that_never_signed_in_keeps_its_state(stores: Stores) -> None:
+    """When every version is signed out, the newest is better than none."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, {"cookies": b"1"}, SIGNED_OUT)
+    await stores.checkpoints.save(session.id, token, {"cookies": b"2"}, SIGNED_OUT)
+    found, warnings = await stores.checkpoints.load_usable(session.id)
+    assert found is not None
+    assert dict(found.parts) == {"cookies": b"2"}
+    assert warnings
+
+
+async def test_an_operation_is_applied_once(stores: Stores) -> None:
+    """A save that is repeated with its operation id answers what the first one did."""
+    session, token = await owned(stores)
+    first = await stores.checkpoints.save(session.id, token, PARTS, SEEN, op_id="op-1")
+    again = await stores.checkpoints.save(session.id, token, PARTS, SEEN, op_id="op-1")
+    assert again == first
+    assert (await stores.checkpoints.save(session.id, token, {}, SEEN, op_id="op-2")).version == 2
+    assert len(await stores.checkpoints.list(session.id)) == 2
+
+
+async def test_saves_at_once_are_all_whole(stores: Stores) -> None:
+    """Two saves of one owner at the same time make two versions, each with its own parts."""
+    session, token = await owned(stores)
+    states = [{"cookies": str(n).encode(), "tabs": str(n).encode()} for n in range(3)]
+    await asyncio.gather(
+        *(stores.checkpoints.save(session.id, token, parts, SEEN) for parts in states)
+    )
+    infos = await stores.checkpoints.list(session.id)
+    found = [await stores.checkpoints.load(session.id, info.version) for info in infos]
+    assert sorted((dict(c.parts) for c in found if c), key=lambda p: p["tabs"]) == states
+
+
+async def test_a_large_state_fits(stores: Stores) -> None:
+    """Many megabytes, in many parts, survive the way there and back."""
+    session, token = await owned(stores)
+    block = bytes(range(256)) * 1200
+    parts = {f"storage:https://{n}.example": bytes([n]) + block for n in range(12)}
+    await stores.checkpoints.save(session.id, token, parts, SEEN)
+    found = await stores.checkpoints.load(session.id)
+    assert found is not None
+    assert dict(found.parts) == parts
+
+
+async def test_checkpoints_expire_with_their_session(stores: Stores) -> None:
+    """And a session that is saved lives on."""
+    session = await stores.sessions.create_session("b", ttl=0.5)
+    token = (await stores.lease("b")).token
+    await stores.wait(0.35)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    await stores.wait(0.35)
+    assert await stores.checkpoints.load(session.id) is not None
+    await stores.wait(0.2)
+    with pytest.raises(SessionNotFound):
+        await stores.checkpoints.load(session.id)

@@ -1,0 +1,282 @@
+"""What holds on a real server when things go wrong: clear errors, nothing applied twice or half."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+
+from raypool.errors import ErrorCodes, RaypoolError, SessionLocked, StorageError, StoreUnavailable
+from raypool.model import CheckpointMeta
+from raypool.store.crypto import Keyring
+from raypool.store.sessions import RedisSessionManager
+from tests.contract.conftest import Fleet, holder, new_fleet
+from tests.contract.proxy import LossyProxy
+from tests.contract.servers import PASSWORD, program, running
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short path: sockets have at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="rp-") as path:
+        yield Path(path)
+
+
+@pytest_asyncio.fixture
+async def lossy(fleet: Fleet, directory: Path) -> AsyncIterator[LossyProxy]:
+    """A proxy in front of the fleet's server, which knows all scripts already."""
+    warm = await fleet.manager(prefix=f"{fleet.prefix}warm:").open()
+    session = await warm.ensure_active("warm")
+    async with warm.lock("warm") as token:
+        await warm.checkpoints.save(session.id, token, {"cookies": b""}, CheckpointMeta())
+    async with LossyProxy(directory / "p", Path(urlsplit(fleet.url).path)) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def behind(
+    fleet: Fleet, lossy: LossyProxy, directory: Path
+) -> AsyncIterator[RedisSessionManager]:
+    """A manager that reaches the server through the proxy."""
+    async with fleet.manager(url=f"unix://:{PASSWORD}@{directory / 'p'}") as manager:
+        yield manager
+
+
+async def test_a_lost_reply_creates_one_session(
+    fleet: Fleet, lossy: LossyProxy, behind: RedisSessionManager
+) -> None:
+    """The record was made; asking again does not make another."""
+    lossy.lose_reply_to("write_record")
+    made = await behind.create_session("b")
+    assert lossy.lost == 1
+    assert [s.id for s in await behind.get_sessions_by_business("b")] == [made.id]
+    assert (made.version, await fleet.admin.xlen(f"{fleet.prefix}{{0}}:events")) == (1, 1)
+
+
+async def test_a_lost_reply_updates_once(lossy: LossyProxy, behind: RedisSessionManager) -> None:
+    """The version grows by one, and it is no conflict with oneself."""
+    made = await behind.create_session("b")
+    lossy.lose_reply_to("write_record")
+    changed = await behind.update_session(made.id, expected_version=1, email="a@example.com")
+    assert (lossy.lost, changed.version) == (1, 2)
+
+
+async def test_a_lost_reply_strands_no_lease(
+    lossy: LossyProxy, behind: RedisSessionManager
+) -> None:
+    """The holder that asks again has it, and others are refused."""
+    lossy.lose_reply_to("acquire_lease")
+    owner = holder()
+    lease = await behind.leases.acquire("b", owner, 20)
+    assert lossy.lost == 1
+    with pytest.raises(SessionLocked):
+        await behind.leases.acquire("b", holder(), 20)
+    assert (await behind.leases.acquire("b", owner, 20)).token == lease.token
+
+
+async def test_a_lost_reply_saves_one_version(
+    lossy: LossyProxy, behind: RedisSessionManager
+) -> None:
+    """Whether the reply to the parts or to the commit is lost."""
+    made = await behind.create_session("b")
+    lease = await behind.leases.acquire("b", holder(), 20)
+    for version, script in enumerate(("put_parts", "commit"), start=1):
+        lossy.lose_reply_to(script)
+        parts = {"cookies": script.encode()}
+        info = await behind.checkpoints.save(made.id, lease.token, parts, CheckpointMeta())
+        assert (lossy.lost, info.version) == (version, version)
+    infos = await behind.checkpoints.list(made.id)
+    assert [info.version for info in infos] == [2, 1]
+
+
+async def test_a_lost_reply_deletes_without_complaint(
+    lossy: LossyProxy, behind: RedisSessionManager
+) -> None:
+    """The session was there and is gone: that is what was asked for."""
+    made = await behind.create_session("b")
+    lossy.lose_reply_to("delete_record")
+    await behind.delete_session(made.id)
+    assert lossy.lost == 1
+    assert await behind.get_session(made.id) is None
+
+
+async def test_a_lost_reply_releases_without_complaint(
+    lossy: LossyProxy, behind: RedisSessionManager
+) -> None:
+    """The lease is free."""
+    lease = await behind.leases.acquire("b", holder(), 20)
+    lossy.lose_reply_to("release_lease")
+    await behind.leases.release(lease)
+    assert lossy.lost == 1
+    assert await behind.leases.get("b") is None
+
+
+async def test_flushed_scripts_are_loaded_again(fleet: Fleet, manager: RedisSessionManager) -> None:
+    """A restart, a failover or an administrator may empty the script cache at any time."""
+    made = await manager.create_session("b")
+    await fleet.admin.script_flush()
+    async with manager.lock("b") as token:
+        await fleet.admin.script_flush()
+        await manager.checkpoints.save(made.id, token, {"cookies": b"1"}, CheckpointMeta())
+        await fleet.admin.script_flush()
+    await manager.touch(made.id)
+    await fleet.admin.script_flush()
+    await manager.delete_session(made.id)
+
+
+async def test_a_hundred_calls_at_once_are_all_answered(manager: RedisSessionManager) -> None:
+    """More calls than connections wait for their turn."""
+    made = await manager.create_session("b")
+    found = await asyncio.gather(*(manager.get_session(made.id) for _ in range(150)))
+    assert all(found)
+
+
+def _hides(error: RaypoolError, *secrets: str) -> bool:
+    shown = f"{error} {error!r} {error.context} {error.to_dict()}"
+    return not any(secret in shown for secret in secrets)
+
+
+async def test_an_unreachable_server_is_unavailable(fleet: Fleet, directory: Path) -> None:
+    """Retryable, names the address, hides the password."""
+    for url in (f"unix://:{PASSWORD}@{directory}/none", f"redis://me:{PASSWORD}@127.0.0.1:1/0"):
+        with pytest.raises(StoreUnavailable) as caught:
+            await fleet.manager(url=url).open()
+        assert caught.value.code is ErrorCodes.STORAGE_UNAVAILABLE
+        assert caught.value.retryable
+        assert url.split("@")[1].split("/0")[0] in str(caught.value)
+        assert _hides(caught.value, PASSWORD)
+
+
+async def test_a_wrong_password_is_access_denied(fleet: Fleet) -> None:
+    """Not retryable: it would not get better."""
+    wrong = fleet.url.replace(PASSWORD, "not-the-password")
+    for url in (wrong, fleet.url.replace(f":{PASSWORD}@", "")):
+        with pytest.raises(StorageError) as caught:
+            await fleet.manager(url=url).open()
+        assert caught.value.code is ErrorCodes.STORAGE_ACCESS_DENIED
+        assert not caught.value.retryable
+        assert _hides(caught.value, "not-the-password", PASSWORD)
+
+
+async def test_a_user_without_rights_is_access_denied(
+    fleet: Fleet, manager: RedisSessionManager
+) -> None:
+    """The server may let somebody in and refuse the commands."""
+    await fleet.admin.acl_setuser(
+        "guest", enabled=True, passwords=[f"+{PASSWORD}"], keys=["*"],
+        commands=["+ping", "+info", "+hgetall", "+multi", "+exec", "+hello", "+client"],
+    )  # fmt: skip
+    await manager.create_session("b")
+    guest = fleet.manager(url=fleet.url.replace("://:", "://guest:"))
+    with pytest.raises(StorageError) as caught:
+        await guest.create_session("b")
+    assert caught.value.code is ErrorCodes.STORAGE_ACCESS_DENIED
+
+
+@pytest_asyncio.fixture(params=["valkey", "redis"])
+async def lone(
+    request: pytest.FixtureRequest, servers: Callable[[str], str], directory: Path
+) -> AsyncIterator[Fleet]:
+    """A fleet on a server of its own, whose settings a test may spoil."""
+    servers(request.param)  # skipped or failed where there is none
+    server = program(request.param)
+    assert server is not None
+    with running(server, directory) as url:
+        async with new_fleet(url) as fleet:
+            yield fleet
+
+
+async def test_a_replica_is_read_only(lone: Fleet) -> None:
+    """Met while running, and met at the start; nothing was acknowledged."""
+    manager = await lone.manager().open()
+    made = await manager.create_session("b")
+    await lone.admin.replicaof("127.0.0.1", 1)
+    for call in (manager.touch(made.id), lone.manager().open()):
+        with pytest.raises(StoreUnavailable) as caught:
+            await call
+        assert caught.value.code is ErrorCodes.STORAGE_READ_ONLY
+    assert await manager.get_session(made.id) == made
+
+
+async def test_a_full_server_says_so(lone: Fleet) -> None:
+    """Nothing is half written; what was there can still be read and deleted."""
+    manager = await lone.manager().open()
+    made = await manager.create_session("b")
+    lease = await manager.leases.acquire("b", holder(), 20)
+    await lone.admin.config_set("maxmemory", 1)
+    with pytest.raises(StoreUnavailable) as caught:
+        await manager.checkpoints.save(made.id, lease.token, {"cookies": b"1"}, CheckpointMeta())
+    assert caught.value.code is ErrorCodes.STORAGE_FULL
+    with pytest.raises(StoreUnavailable):
+        await manager.create_session("b")
+    assert await manager.get_session(made.id) is not None
+    await lone.admin.config_set("maxmemory", 0)
+    assert len(await manager.get_sessions_by_business("b")) == 1
+
+
+async def test_a_restarted_server_is_found_again(directory: Path, fleet: Fleet) -> None:
+    """Connections that broke are made anew, and what was acknowledged is there."""
+    server = program("valkey")
+    assert server is not None
+    with running(server, directory) as url:
+        manager = await fleet.manager(url=url).open()
+        made = await manager.create_session("b")
+    with pytest.raises(StoreUnavailable):
+        await manager.get_session(made.id)
+    with running(server, directory):
+        assert await manager.get_session(made.id) == made
+
+
+async def test_a_wrong_key_is_found_at_the_start(
+    fleet: Fleet, manager: RedisSessionManager
+) -> None:
+    """One sentence that names the key; nothing is written."""
+    before = {key: await fleet.admin.hgetall(f"{fleet.prefix}{key}") for key in ["meta"]}
+    stranger = fleet.manager(keys=Keyring.generate())
+    with pytest.raises(StorageError) as caught:
+        await stranger.create_session("b")
+    assert caught.value.code is ErrorCodes.STORAGE_KEY_UNKNOWN
+    assert "RAYPOOL_ENCRYPTION_KEYS" in str(caught.value)
+    assert await fleet.names() == {"meta"}
+    assert await fleet.admin.hgetall(f"{fleet.prefix}meta") == before["meta"]
+
+
+async def test_a_new_key_reads_what_an_old_one_wrote(
+    fleet: Fleet, manager: RedisSessionManager
+) -> None:
+    """As long as the old one is still in the list."""
+    made = await manager.create_session("b", "a@example.com")
+    async with manager.lock("b") as token:
+        await manager.checkpoints.save(made.id, token, {"cookies": b"1"}, CheckpointMeta())
+    rotated = await fleet.manager(keys=f"{Keyring.generate()},{fleet.keys}").open()
+    found = await rotated.checkpoints.load(made.id)
+    assert found is not None
+    assert found.parts["cookies"] == b"1"
+    assert await rotated.get_sessions_by_email("a@example.com") == [
+        await manager.get_session(made.id)
+    ]
+
+
+async def test_other_data_under_the_prefix_is_refused(
+    fleet: Fleet, manager: RedisSessionManager
+) -> None:
+    """Another schema or another number of partitions would be misread."""
+    for name, value in (("schema", "9"), ("partitions", "16")):
+        kept = await fleet.admin.hget(f"{fleet.prefix}meta", name)
+        await fleet.admin.hset(f"{fleet.prefix}meta", name, value)
+        with pytest.raises(StorageError, match=name) as caught:
+            await fleet.manager().open()
+        assert caught.value.code is ErrorCodes.STORAGE_UNSUPPORTED
+        await fleet.admin.hset(f"{fleet.prefix}meta", name, kept)
+
+
+async def test_processes_that_open_at_once_agree(fleet: Fleet) -> None:
+    """On one index key: what one wrote by e-mail address, the other finds."""
+    managers = [fleet.manager() for _ in range(4)]
+    await asyncio.gather(*(manager.open() for manager in managers))
+    made = await managers[0].create_session("b", "a@example.com")
+    for manager in managers:
+        assert await manager.get_sessions_by_email("a@example.com") == [made]

@@ -1,0 +1,163 @@
+"""What every lease store promises: one holder, a token that grows, nothing stranded."""
+
+import asyncio
+
+import pytest
+
+from raypool.errors import ErrorCodes, LeaseLost, SessionLocked
+from tests.contract.conftest import Stores, holder
+
+
+async def test_a_held_lease_names_its_holder(stores: Stores) -> None:
+    """Whoever is refused learns who has it, where, since when, and how long it may last."""
+    owner = holder(cluster="paris", node_id="node-1", pid=42)
+    lease = await stores.leases.acquire("b", owner, 20)
+    with pytest.raises(SessionLocked) as caught:
+        await stores.lease("b")
+    error = caught.value
+    assert error.code is ErrorCodes.SESSION_LOCKED
+    assert error.context["holder"] == owner.id
+    assert (error.context["cluster"], error.context["node_id"], error.context["pid"]) == (
+        "paris",
+        "node-1",
+        42,
+    )
+    assert (error.context["kind"], error.context["since"]) == ("instance", lease.since.isoformat())
+    assert 18 < (error.retry_after or 0) <= 20
+    assert "paris" in error.message
+
+
+async def test_the_same_holder_may_ask_again(stores: Stores) -> None:
+    """It gets the same token: a lost reply cannot strand a lease."""
+    owner = holder()
+    first = await stores.leases.acquire("b", owner, 20)
+    again = await stores.leases.acquire("b", owner, 20)
+    assert (again.token, again.since) == (first.token, first.since)
+
+
+async def test_one_of_many_gets_it(stores: Stores) -> None:
+    """However many ask at once."""
+    found = await asyncio.gather(*(stores.lease("b") for _ in range(8)), return_exceptions=True)
+    assert sum(isinstance(error, SessionLocked) for error in found) == 7
+
+
+async def test_businesses_do_not_share_a_lease(stores: Stores) -> None:
+    """Each has its own."""
+    one, other = await stores.lease("a"), await stores.lease("b")
+    found = await stores.leases.get("a")
+    assert found is not None
+    assert found.holder == one.holder
+    assert other.holder != one.holder
+
+
+async def test_the_token_grows(stores: Stores) -> None:
+    """With each new holder, however the lease before it ended."""
+    tokens = []
+    for end in ("released", "expired", "superseded", "held"):
+        lease = await stores.lease("b", 0.1 if end == "expired" else 30)
+        tokens.append(lease.token)
+        if end == "released":
+            await stores.leases.release(lease)
+        elif end == "expired":
+            await stores.wait(0.15)
+        elif end == "superseded":
+            later = await stores.lease("b", supersedes=lease.holder.id)
+            tokens.append(later.token)
+            await stores.leases.release(later)
+    assert tokens == sorted(set(tokens))
+
+
+async def test_only_the_holder_that_is_named_is_superseded(stores: Stores) -> None:
+    """A supervisor that is behind cannot throw out the next owner."""
+    dead = await stores.lease("b")
+    with pytest.raises(SessionLocked):
+        await stores.lease("b", supersedes="somebody else")
+    living = await stores.lease("b", supersedes=dead.holder.id)
+    with pytest.raises(SessionLocked):
+        await stores.lease("b", supersedes=dead.holder.id)
+    found = await stores.leases.get("b")
+    assert found is not None
+    assert (found.holder, found.token) == (living.holder, living.token)
+
+
+async def test_a_renewed_lease_lasts(stores: Stores) -> None:
+    """Its ttl again, counted from the renewal."""
+    lease = await stores.lease("b", 0.6)
+    for _ in range(2):
+        await stores.wait(0.4)
+        assert await stores.leases.renew(lease)
+    assert await stores.leases.get("b") is not None
+
+
+async def test_an_expired_lease_cannot_be_renewed(stores: Stores) -> None:
+    """Not even when nobody took it: its owner has to ask anew."""
+    lease = await stores.lease("b", 0.1)
+    await stores.wait(0.15)
+    assert await stores.leases.get("b") is None
+    assert not await stores.leases.renew(lease)
+    assert not await stores.leases.release(lease)
+    again = await stores.leases.acquire("b", lease.holder, 10)
+    assert again.token > lease.token
+
+
+async def test_a_lost_lease_can_neither_be_renewed_nor_released(stores: Stores) -> None:
+    """The next owner keeps it."""
+    old = await stores.lease("b")
+    new = await stores.lease("b", supersedes=old.holder.id)
+    assert not await stores.leases.renew(old)
+    assert not await stores.leases.release(old)
+    found = await stores.leases.get("b")
+    assert found is not None
+    assert found.token == new.token
+
+
+async def test_a_released_lease_is_free(stores: Stores) -> None:
+    """At once; releasing it again changes nothing."""
+    lease = await stores.lease("b")
+    assert await stores.leases.release(lease)
+    assert await stores.leases.get("b") is None
+    await stores.leases.release(lease)
+    await stores.lease("b")
+
+
+async def test_a_lock_is_a_lease_for_a_block(stores: Stores) -> None:
+    """It gives the fencing token, refuses others, and is free afterwards, also after an error."""
+    async with stores.sessions.lock("b") as token:
+        found = await stores.leases.get("b")
+        assert found is not None
+        assert (found.token, found.holder.kind) == (token, "lock")
+        with pytest.raises(SessionLocked):
+            async with stores.sessions.lock("b"):
+                pass
+    with pytest.raises(RuntimeError, match="inside"):
+        async with stores.sessions.lock("b"):
+            raise RuntimeError("inside")
+    assert await stores.leases.get("b") is None
+
+
+async def test_a_lock_waits_for_its_turn(stores: Stores) -> None:
+    """Up to the time given."""
+    first = await stores.lease("b")
+    waiting = asyncio.create_task(_locked(stores))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await stores.leases.release(first)
+    assert await waiting > first.token
+
+
+async def _locked(stores: Stores) -> int:
+    async with stores.sessions.lock("b", timeout=5) as token:
+        return token
+
+
+async def test_a_lock_that_was_lost_says_so(stores: Stores) -> None:
+    """At the end of the block at the latest; the next holder keeps the lease."""
+    with pytest.raises(LeaseLost):
+        async with stores.sessions.lock("b"):
+            mine = await stores.leases.get("b")
+            assert mine is not None
+            taken = await stores.lease("b", supersedes=mine.holder.id)
+            await asyncio.sleep(0.75)  # a third of the lease, when it is renewed
+    found = await stores.leases.get("b")
+    assert found is not None
+    assert found.token == taken.token
