@@ -62,7 +62,7 @@ class Browser(Protocol):
         """Stop reporting its death."""
 
     def memory(self) -> int:
-        """Resident bytes of the whole tree."""
+        """Bytes of the whole tree."""
         ...
 
 

@@ -23,20 +23,21 @@ def up(settings: Settings, say: Say) -> dict[str, Any]:
     """Bring the fleet up and leave it running. Idempotent.
 
     Returns:
-        ``ray`` address and how many businesses are ``wanted``.
+        ``ray`` address, ``dashboard`` URL with its ``token_file``, and how many businesses are
+        ``wanted``.
     """
+    about: dict[str, Any] = {"ray": settings.ray_address, "dashboard": None}
     if settings.ray_address is None:
-        member, settings = local.join(settings, say)
-        member.ask("stay", timeout=5)
+        member, _ = local.join(settings, say)
+        about = member.ask("stay", timeout=5)
         member.close()
-    return asyncio.run(_up(settings, say))
+    return {**about, "wanted": asyncio.run(_wanted(settings, say))}
 
 
-async def _up(settings: Settings, say: Say) -> dict[str, Any]:
+async def _wanted(settings: Settings, say: Say) -> int:
     async with connect_async(settings, say=say) as pool:
         await pool.instances()  # makes the supervisor when it is missing
-        wanted = await pool.sessions.list_sessions(desired=Desired.RUNNING)
-    return {"ray": settings.ray_address, "wanted": len(wanted)}
+        return len(await pool.sessions.list_sessions(desired=Desired.RUNNING))
 
 
 def stay(settings: Settings) -> list[dict[str, Any]]:

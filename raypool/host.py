@@ -107,7 +107,7 @@ class Host:
                 return calls.pack_value(self._settings)
             case "stay":
                 self._stay = True
-                return calls.pack_value(None)
+                return calls.pack_value(self._about())
             case "leave":
                 self._members.discard(writer)
                 await asyncio.sleep(LONELY_S)
@@ -117,6 +117,13 @@ class Host:
             case "down":
                 self._over.set()
         return calls.pack_value(await asyncio.shield(self._unsaved))
+
+    def _about(self) -> dict[str, str | None]:
+        return {
+            "ray": self._settings.ray_address,
+            "dashboard": rays.dashboard_url(),
+            "token_file": str(self._paths.ray_token),
+        }
 
     def _end_if_lonely(self) -> None:
         if not self._members and not self._stay:

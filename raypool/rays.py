@@ -86,6 +86,13 @@ def connect(settings: Settings, token_file: Path | None) -> bool:
     return True
 
 
+def dashboard_url() -> str | None:
+    """Return where the dashboard of the connected Ray is, None when it has none."""
+    # Private, but the only way to learn which port it got.
+    url = ray._private.worker.get_dashboard_url()  # type: ignore[no-untyped-call]  # noqa: SLF001
+    return f"http://{url}" if url else None
+
+
 def leave() -> None:
     """Disconnect this process from Ray. Idempotent."""
     ray.shutdown()

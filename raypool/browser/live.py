@@ -87,7 +87,7 @@ class LiveBrowser:
         await self._parts.cdp.send("Browser.getVersion")
 
     def memory(self) -> int:
-        """Return the resident bytes of driver and browser tree."""
+        """Return the bytes of driver and browser tree."""
         return tree_memory(self.driver_pid, self.browser_pid)
 
     async def page(self) -> Page:

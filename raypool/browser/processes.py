@@ -178,14 +178,14 @@ def _living(pid: int, mark: str, owner: Process | None) -> LivingBrowser:
 
 
 def tree_memory(*pids: int) -> int:
-    """Return the resident bytes of these processes and their descendants; gone ones count nothing."""
+    """Return the bytes (PSS) of these processes and their descendants; gone ones count nothing."""
     seen: dict[int, int] = {}
     for pid in pids:
         with contextlib.suppress(psutil.Error):
             root = psutil.Process(pid)
             for process in (root, *root.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
-                    seen[process.pid] = process.memory_info().rss
+                    seen[process.pid] = process.memory_full_info().pss
     return sum(seen.values())
 
 

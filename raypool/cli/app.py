@@ -1,17 +1,15 @@
 """The application, and what every command shares: output, errors, exit codes."""
 
 import json
-import os
 import sys
 from typing import Any
 
-import click
 import typer
 from rich.console import Console
 
 from raypool.errors import ErrorCategory, ErrorCodes, RaypoolError
 
-OK, FAILED, WRONG_USE, NOT_REACHABLE = 0, 1, 2, 3
+FAILED, WRONG_USE, NOT_REACHABLE = 1, 2, 3
 _UNREACHABLE = {ErrorCodes.NETWORK_RAY_UNREACHABLE, ErrorCodes.STORAGE_UNAVAILABLE}
 
 app = typer.Typer(
@@ -31,7 +29,12 @@ Json = typer.Option(False, "--json", help="Print JSON on standard output.")
 
 def say(line: str) -> None:
     """Tell a person what is being done; never on standard output, which belongs to results."""
-    err.print(f"• {line}", highlight=False)
+    print_line(f"• {line}", err)
+
+
+def print_line(line: str, console: Console = out) -> None:
+    """Print one line of text, never broken: a terminal wraps it, a program may search it."""
+    console.print(line, highlight=False, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:
@@ -46,29 +49,21 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        code = app(arguments, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = WRONG_USE
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        err.print("interrupted")
-        code = 130
+        app(arguments)  # ends the process itself: 0, or 2 for wrong use
     except RaypoolError as error:
         if debug:
             raise
-        code = show_error(error, as_json="--json" in arguments)
-    sys.stdout.flush()
-    sys.exit(code or OK)
+        sys.exit(show_error(error, as_json="--json" in arguments))
 
 
 def show_error(error: RaypoolError, *, as_json: bool) -> int:
     """Show an error as one sentence, its hint and its trace id; return the exit code."""
     if as_json:
         print_json({"error": error.to_dict()})
-    err.print(f"[red]error:[/] {_plain(error.message)}", highlight=False)
-    err.print(f"  {_plain(error.recovery)}", highlight=False)
+    print_line(f"[red]error:[/] {_plain(error.message)}", err)
+    print_line(f"  {_plain(error.recovery)}", err)
     if error.trace_id:
-        err.print(f"  trace id {error.trace_id}", highlight=False)
+        print_line(f"  trace id {error.trace_id}", err)
     if error.code in _UNREACHABLE:
         return NOT_REACHABLE
     return WRONG_USE if error.category is ErrorCategory.CONFIGURATION else FAILED
@@ -77,8 +72,3 @@ def show_error(error: RaypoolError, *, as_json: bool) -> int:
 def _plain(text: str) -> str:
     """Escape what rich would take for markup."""
     return text.replace("[", r"\[")
-
-
-def leave_quietly() -> None:
-    """End a process whose standard output was closed by its reader (`raypool … | head`)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

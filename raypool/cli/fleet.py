@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from raypool.cli.app import FAILED, Json, app, err, out, print_json, say
+from raypool.cli.app import FAILED, Json, app, err, out, print_json, print_line, say
 from raypool.errors import ErrorCodes, create_error
 
 
@@ -32,11 +32,15 @@ def up(
     if as_json:
         print_json(fleet)
     else:
-        out.print(
-            f"The fleet is up: {fleet['wanted']} businesses are desired, Ray at {fleet['ray']}."
-        )
+        _tell_up(fleet)
     if foreground:
         _ended(fleets.stay(Settings()), as_json=as_json)
+
+
+def _tell_up(fleet: dict[str, Any]) -> None:
+    print_line(f"The fleet is up: {fleet['wanted']} businesses are desired, Ray at {fleet['ray']}.")
+    if fleet["dashboard"]:
+        print_line(f"Ray's dashboard: {fleet['dashboard']} (token in {fleet['token_file']})")
 
 
 @app.command()

@@ -63,8 +63,10 @@ class SessionStore(Protocol):
     async def update_session(
         self, session_id: str, *, expected_version: int | None = None, **changes: Any
     ) -> Session:
-        """Change a session: ``email``, ``status``, ``desired``, ``ttl``, names of a spec, and
-        ``cookies_json`` / ``storage_json``, which become a checkpoint.
+        """Change what *changes* name, and nothing else.
+
+        They are ``email``, ``status``, ``desired``, ``ttl``, names of a spec, and ``cookies_json``
+        and ``storage_json``, which become a checkpoint.
 
         Raises:
             SessionNotFound: There is no such session.

@@ -86,7 +86,7 @@ def translated(url: SecretStr) -> Iterator[None]:
     """Raise our error for any of redis-py's in the block."""
     try:
         yield
-    except (theirs.RedisError, OSError) as error:
+    except (theirs.RedisError, theirs.RedisClusterException, OSError) as error:
         raise _ours(error, shown(url)) from error
 
 

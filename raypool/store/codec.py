@@ -26,7 +26,17 @@ class Codec:
         return self._key.digest(name, plain)
 
     def seal(self, name: str, plain: bytes) -> bytes:
-        """Compress and encrypt a part."""
+        """Compress and encrypt a part.
+
+        Raises:
+            ConfigurationError: It is larger than what :meth:`open` would read back.
+        """
+        if len(plain) > MAX_PLAIN_BYTES:
+            raise create_error(
+                ErrorCodes.CONFIG_INVALID_ARGUMENT,
+                f"part {name!r} has {len(plain)} bytes: at most {MAX_PLAIN_BYTES} can be kept",
+                recovery="Let the site keep less in its storage, or clear it there.",
+            )
         packed = zstandard.ZstdCompressor(level=_LEVEL).compress(plain)
         return self._key.seal(packed, self._about + name.encode())
 

@@ -7,6 +7,7 @@ import hmac
 import os
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
@@ -17,6 +18,17 @@ from raypool.store.client import build_client, partitions_for, shown, translated
 from raypool.store.crypto import DataKey, Keyring
 from raypool.store.keys import SCHEMA, Keys
 from raypool.store.server_check import ServerReport, inspect_server
+
+
+_LANES = {"data": (5.0, 16), "leases": (2.0, 4)}
+"""Seconds to wait for an answer, and connections, by what they are for."""
+
+
+@dataclass(frozen=True)
+class _Lane:
+    client: Any
+    turns: asyncio.Semaphore
+    """A pool that has no connection left refuses instead of waiting, so callers queue here."""
 
 
 class Connection:
@@ -33,12 +45,12 @@ class Connection:
         self.url, self.keyring = url, keyring
         self.keys = Keys(prefix, partitions_for(url))
         self._name = f"{name}-{os.getpid()}"
-        self._clients: dict[asyncio.AbstractEventLoop, Any] = {}
+        self._lanes: dict[tuple[asyncio.AbstractEventLoop, str], _Lane] = {}
         self._index_key: DataKey | None = None
         self._report: ServerReport | None = None
 
     async def open(self) -> None:
-        """Check the server and the keys; make the fleet's meta record when it is missing. Idempotent.
+        """Check server and keys; make the fleet's meta record when it is missing. Idempotent.
 
         Raises:
             StorageError: The server cannot be used, or the data was encrypted with another key.
@@ -49,37 +61,55 @@ class Connection:
 
     async def close(self) -> None:
         """Close the running loop's connections. Idempotent."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            with contextlib.suppress(Exception):
-                await client.aclose()
-
-    @property
-    def client(self) -> Any:
-        """The running loop's client: redis-py's are bound to the loop that first used them."""
         loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            self._clients[loop] = build_client(self.url, self._name)
-        return self._clients[loop]
+        for mine in [key for key in self._lanes if key[0] is loop]:
+            with contextlib.suppress(Exception):
+                await self._lanes.pop(mine).client.aclose()
 
-    async def script(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run a script of ``lua/``."""
+    async def script(
+        self, name: str, keys: Sequence[str], args: Sequence[Any], *, urgent: bool = False
+    ) -> Any:
+        """Run a script of ``lua/``.
+
+        Args:
+            name: Its file, without the ending.
+            keys: All keys that it touches.
+            args: Its arguments.
+            urgent: A lease hangs on it: it does not queue behind states of megabytes.
+        """
+        lane = self._lane("leases" if urgent else "data")
         with translated(self.url):
-            return await scripts.call(self.client, name, keys, args)
+            async with lane.turns:
+                return await scripts.call(lane.client, name, keys, args)
 
     async def command(self, *parts: Any) -> Any:
         """Run one command."""
+        lane = self._lane("data")
         with translated(self.url):
-            return await self.client.execute_command(*parts)
+            async with lane.turns:
+                return await lane.client.execute_command(*parts)
 
     async def hashes(self, keys: Sequence[str]) -> list[dict[bytes, bytes]]:
         """Return several hashes in one round trip."""
+        lane = self._lane("data")
         with translated(self.url):
-            pipe = self.client.pipeline(transaction=False)
-            for key in keys:
-                pipe.hgetall(key)
-            found: list[dict[bytes, bytes]] = await pipe.execute() if keys else []
-            return found
+            async with lane.turns:
+                pipe = lane.client.pipeline(transaction=False)
+                for key in keys:
+                    pipe.hgetall(key)
+                found: list[dict[bytes, bytes]] = await pipe.execute() if keys else []
+                return found
+
+    def _lane(self, name: str) -> "_Lane":
+        """Return connections of the running loop: redis-py's are bound to the loop they began on."""
+        key = (asyncio.get_running_loop(), name)
+        if key not in self._lanes:
+            timeout, width = _LANES[name]
+            client = build_client(
+                self.url, f"{self._name}-{name}", timeout=timeout, connections=width
+            )
+            self._lanes[key] = _Lane(client, asyncio.Semaphore(width))
+        return self._lanes[key]
 
     def email_index(self, email: str) -> str:
         """Return the index name of an address: a keyed hash, so that no key tells an address."""
@@ -100,9 +130,10 @@ class Connection:
         return info.get("used_memory") if isinstance(info, dict) else None
 
     async def _check_server(self) -> None:
+        client = self._lane("data").client
         with translated(self.url):
-            await self.client.ping()
-        report = await inspect_server(self.client)
+            await client.ping()
+        report = await inspect_server(client)
         for problem in report.problems:
             if problem.level == "fail":
                 raise create_error(
@@ -118,7 +149,7 @@ class Connection:
         if not found:
             fresh = self.keyring.wrap(DataKey.new(), about)
             with translated(self.url):
-                pipe = self.client.pipeline(transaction=True)
+                pipe = self._lane("data").client.pipeline(transaction=True)
                 pipe.hsetnx(self.keys.meta, "index_key", fresh)  # two at once agree on one
                 pipe.hsetnx(self.keys.meta, "schema", SCHEMA)
                 pipe.hsetnx(self.keys.meta, "partitions", self.keys.partitions)
@@ -138,5 +169,5 @@ class Connection:
                     ErrorCodes.STORAGE_UNSUPPORTED,
                     f"the data under {self.keys.prefix!r} at {shown(self.url)} has {name} "
                     f"{meta.get(name)}, this raypool uses {ours}",
-                    recovery="Use another REDIS_PREFIX, or the raypool version that wrote the data.",
+                    recovery="Use another REDIS_PREFIX, or the raypool that wrote the data.",
                 )

@@ -1,8 +1,8 @@
 """Keys and ciphers: master keys from the settings, a data key for each session, AES-256-GCM.
 
-A session's parts are sealed with its own data key; the data key is kept in the record, wrapped under
-a master key. Deleting the record therefore destroys what can be read, and rotating a master key
-means wrapping data keys again, not rewriting states.
+A session's parts are sealed with its own data key; the data key is kept in the record, wrapped
+under a master key. Deleting the record therefore destroys what can be read, and rotating a master
+key means wrapping data keys again, not rewriting states.
 """
 
 import base64

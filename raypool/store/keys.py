@@ -46,7 +46,7 @@ class Keys:
         return zlib.crc32(business_id.encode()) % self.partitions
 
     def new_session_id(self, business_id: str) -> str:
-        """Return a fresh session id; it carries its partition, so that an id alone finds its keys."""
+        """Return a fresh session id; it carries its partition: an id alone finds its keys."""
         return f"{self.partition_of(business_id):02d}-{uuid.uuid4().hex}"
 
     def session(self, sid: str) -> str:
@@ -70,7 +70,7 @@ class Keys:
         return self._of_business("token", business_id)
 
     def index(self, partition: int, name: str) -> str:
-        """An index: ``expiry``, ``business:<id>``, ``email:<hmac>``, ``status:<s>``, ``desired:<d>``."""
+        """An index, by name: ``expiry``, ``business:<id>``, … as in the table above."""
         return f"{self.prefix}{{{partition}}}:index:{name}"
 
     def events(self, partition: int) -> str:

@@ -27,7 +27,7 @@ class RedisLeases:
         ]
         args = [holder.id, holder.model_dump_json(), _ms(ttl), supersedes or "", 0,
                 TOKEN_TTL_S * 1000, business_id]  # fmt: skip
-        answer = await self._connection.script("acquire_lease", keys, args)
+        answer = await self._connection.script("acquire_lease", keys, args, urgent=True)
         if answer[0] == b"HELD":
             held = _lease(business_id, answer[3], answer[1], answer[2], 0)
             raise locked(held, int(answer[4]) / 1000)
@@ -43,13 +43,13 @@ class RedisLeases:
         """Make the lease last its ttl again; see the protocol."""
         keys = [self._keys.lease(lease.business_id)]
         args = [lease.holder.id, lease.token, _ms(lease.ttl)]
-        return bool(await self._connection.script("renew_lease", keys, args))
+        return bool(await self._connection.script("renew_lease", keys, args, urgent=True))
 
     async def release(self, lease: Lease) -> bool:
         """Let go; see the protocol."""
         keys = [self._keys.lease(lease.business_id), self._events(lease.business_id)]
         args = [lease.holder.id, lease.token, lease.business_id]
-        return bool(await self._connection.script("release_lease", keys, args))
+        return bool(await self._connection.script("release_lease", keys, args, urgent=True))
 
     async def get(self, business_id: str) -> Lease | None:
         """Return the lease that is held now; see the protocol."""

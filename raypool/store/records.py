@@ -62,7 +62,7 @@ def _session(text: Mapping[str, str]) -> Session:
 
 
 def fields_of(session: Session) -> list[Any]:
-    """Return the fields that a write of *session* sets, flat; times and counters are the script's."""
+    """Return the fields that a write of *session* sets, flat; the script sets times, counters."""
     return [
         "id", session.id,
         "business_id", session.business_id,

@@ -44,11 +44,7 @@ class RedisSessionManager:
 
     def __init__(self, settings: Settings, keyring: Keyring) -> None:
         if settings.redis_url is None:
-            raise create_error(
-                ErrorCodes.CONFIG_INVALID,
-                "REDIS_URL is not set: there is no server to keep sessions in",
-                recovery="Set REDIS_URL, or use raypool.connect(), which brings a server of its own.",
-            )
+            raise _no_server()
         self._settings, self._keyring = settings, keyring
         self._connection = Connection(
             settings.redis_url, settings.redis_prefix, keyring, f"raypool-{settings.cluster}"
@@ -60,9 +56,15 @@ class RedisSessionManager:
 
     @classmethod
     def get_instance(cls) -> "RedisSessionManager":
-        """Return the manager of this process, made from the environment when it is first asked for."""
+        """Return the manager of this process, made from the environment at the first call.
+
+        Raises:
+            ConfigurationError: ``REDIS_URL`` or ``RAYPOOL_ENCRYPTION_KEYS`` is not set.
+        """
         if cls._instance is None:
             settings = Settings()
+            if settings.redis_url is None:
+                raise _no_server()
             if settings.encryption_keys is None:
                 raise create_error(
                     ErrorCodes.CONFIG_ENCRYPTION_KEY, "RAYPOOL_ENCRYPTION_KEYS is not set"
@@ -74,7 +76,7 @@ class RedisSessionManager:
         """Connect, and check server and keys. Idempotent.
 
         Raises:
-            StorageError: The server cannot be reached or used, or the keys are not those of the data.
+            StorageError: The server cannot be used, or the keys are not those of the data.
         """
         await self._connection.open()
         return self
@@ -158,7 +160,7 @@ class RedisSessionManager:
         for _ in range(_ATTEMPTS):
             try:
                 return await self._write(None, changes.over(fresh), operation, "created")
-            except _Again:
+            except _LookAgainError:
                 continue
         raise self._contended(business_id)
 
@@ -176,18 +178,16 @@ class RedisSessionManager:
         operation = uuid.uuid4().hex
         parse_business_id(business_id)
         for _ in range(_ATTEMPTS):
-            before = await self.get_active_session(business_id)
-            after = changes.over(before or self._blank(business_id))
-            kind = "created" if before is None else "touched" if after == before else "updated"
+            active = await self.get_active_session(business_id)
+            before = await self._record(active.id) if active else None
+            if active and not (before and before.session.status is SessionStatus.ACTIVE):
+                continue  # retired or gone since it was found
+            was = before.session if before else self._blank(business_id)
+            after = changes.over(was)
+            kind = "created" if before is None else "touched" if after == was else "updated"
             try:
-                return await self._write(
-                    before and await self._record(before.id),
-                    after,
-                    operation,
-                    kind,
-                    create_alone=True,
-                )
-            except (_Again, VersionConflict, SessionNotFound):
+                return await self._write(before, after, operation, kind, create_alone=True)
+            except (_LookAgainError, VersionConflict, SessionNotFound):
                 continue
         raise self._contended(business_id)
 
@@ -208,7 +208,7 @@ class RedisSessionManager:
                 raise _conflict(record.session, expected_version)
             try:
                 return await self._write(record, asked.over(record.session), operation, "updated")
-            except _Again:
+            except _LookAgainError:
                 continue
             except VersionConflict:
                 if expected_version is not None:
@@ -222,7 +222,7 @@ class RedisSessionManager:
             record = await self._existing(session_id)
             try:
                 return await self._write(record, record.session, operation, "touched")
-            except (_Again, VersionConflict):
+            except (_LookAgainError, VersionConflict):
                 continue
         raise self._contended(session_id)
 
@@ -233,14 +233,13 @@ class RedisSessionManager:
         partition = keys.partition_of(session.business_id)
         names = [*self._names(session), *(f"status:{s}" for s in SessionStatus),
                  *(f"desired:{d}" for d in Desired)]  # fmt: skip
-        removed = await self._connection.script(
+        # Nothing to remove any more: somebody else was faster, or the first reply was lost.
+        await self._connection.script(
             "delete_record",
             [keys.session(session.id), keys.parts(session.id), keys.checkpoints(session.id),
              keys.events(partition), *(keys.index(partition, name) for name in names)],
             [session.id, session.business_id],
         )  # fmt: skip
-        if not removed:
-            raise _missing(session_id)
 
     async def report(self, session_id: str, token: int, observed: Observed) -> None:
         """Write what the owner says of its instance."""
@@ -278,7 +277,7 @@ class RedisSessionManager:
         """Write *after* over *before* if that is still what is there; slide the TTL."""
         await self.open()
         keys, partition = self._keys, self._keys.partition_of(after.business_id)
-        rivals = await self._rivals(after, create_alone=create_alone and before is None)
+        rivals = await self._rivals(before, after, create_alone=create_alone)
         enter = [keys.index(partition, name) for name in self._names(after)[2:]]
         left = set(self._names(before.session)) - set(self._names(after)) if before else set()
         leave = [keys.index(partition, name) for name in sorted(left)]
@@ -303,7 +302,7 @@ class RedisSessionManager:
     async def _written(self, answer: Any, before: Record | None, after: Session) -> Session:
         match answer[0]:
             case b"AGAIN":
-                raise _Again
+                raise _LookAgainError
             case b"GONE":
                 raise _missing(after.id)
             case b"CONFLICT":
@@ -311,16 +310,19 @@ class RedisSessionManager:
                 raise _conflict(after.model_copy(update={"version": int(answer[1])}), expected)
         return await self._present(after.id)
 
-    async def _rivals(self, after: Session, *, create_alone: bool) -> Sequence[str] | None:
+    async def _rivals(
+        self, before: Record | None, after: Session, *, create_alone: bool
+    ) -> Sequence[str] | None:
         """Return the business's other sessions when *after* becomes active, None when it does not.
 
-        With *create_alone* none are known, so that the script refuses when there is one by now.
+        With *create_alone* a new session is not made beside an active one: whoever asked looks again.
         """
-        if after.status is not SessionStatus.ACTIVE:
+        was_active = before is not None and before.session.status is SessionStatus.ACTIVE
+        if was_active or after.status is not SessionStatus.ACTIVE:
             return None
         others = await self.get_sessions_by_business(after.business_id)
         if create_alone and any(s.status is SessionStatus.ACTIVE for s in others):
-            raise _Again
+            raise _LookAgainError
         return [s.id for s in others if s.id != after.id]
 
     async def _import(self, session_id: str, asked: Changes, expected: int | None) -> None:
@@ -336,7 +338,7 @@ class RedisSessionManager:
             )
 
     def _names(self, session: Session) -> list[str]:
-        """Return the names of the indexes that a session is in; the first two hold every session."""
+        """Return the names of the indexes that a session is in; every session is in the first two."""
         names = [f"business:{session.business_id}", "expiry", f"status:{session.status}",
                  f"desired:{session.desired}"]  # fmt: skip
         return names + ([self._connection.email_index(session.email)] if session.email else [])
@@ -392,8 +394,16 @@ class RedisSessionManager:
         )
 
 
-class _Again(Exception):
+class _LookAgainError(Exception):
     """Another session of the business appeared meanwhile: look again."""
+
+
+def _no_server() -> RaypoolError:
+    return create_error(
+        ErrorCodes.CONFIG_INVALID,
+        "REDIS_URL is not set: there is no server to keep sessions in",
+        recovery="Set REDIS_URL, or use raypool.connect(): it brings a server of its own.",
+    )
 
 
 def _missing(session_id: str) -> SessionNotFound:

@@ -11,7 +11,7 @@ from raypool.demo.site import DemoSite
 from tests.chaos.aftermath import aftermath
 from tests.chaos.checker import Final
 from tests.chaos.history import History, Kind
-from tests.chaos.nemesis import KillHost, KillInstance, KillServer, Nemesis, live_ledger
+from tests.chaos.nemesis import KillActor, KillHost, KillServer, Nemesis, live_ledger
 from tests.chaos.workload import Client, own_fleet, read, say, write
 
 RESTART_TIMEOUT_S = 120.0
@@ -38,7 +38,7 @@ class Connection:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "Connection":
-        self.pool = await self._stack.enter_async_context(connect_async(self.settings))
+        self.pool = await self._stack.enter_async_context(connect_async(self.settings, say=say))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -62,7 +62,7 @@ class Trial:
 
     async def run(self, run: str, *, host_too: bool) -> None:
         """Do the trial; *host_too* kills the process behind the fleet as well, and Ray with it."""
-        nemeses: list[Nemesis] = [KillInstance("owner"), KillServer(self._connection.settings)]
+        nemeses: list[Nemesis] = [KillActor(), KillServer(self._connection.settings)]
         if host_too:
             nemeses.append(KillHost(run))
         client = Client(self._connection.pool, self._history)

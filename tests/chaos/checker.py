@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from tests.chaos.history import Event, Kind
@@ -128,13 +127,13 @@ class _Findings:
         doubles = 0
         witnessed = [e for e in self.events if e.kind is Kind.OK and "pid" in (e.value or {})]
         for business in sorted({e.business for e in witnessed}):
-            runs = sorted(
-                (e.value for e in witnessed if e.business == business), key=lambda v: v["began"]
-            )
-            for first, second in pairwise(runs):
-                if second["began"] < first["ended"] and second["pid"] != first["pid"]:
+            runs = [e.value for e in witnessed if e.business == business]
+            first, *later = sorted(runs, key=lambda run: run["began"])
+            for run in later:
+                if run["began"] < first["ended"] and run["pid"] != first["pid"]:
                     doubles += 1
-                    self._note(f"{business}: {first['pid']} and {second['pid']} ran at once")
+                    self._note(f"{business}: {first['pid']} and {run['pid']} ran at once")
+                first = max(first, run, key=lambda run: run["ended"])
         return doubles
 
     def stale_writes(self) -> int:

@@ -11,17 +11,13 @@ from raypool import Probe, connect_async
 from tests.chaos.aftermath import aftermath
 from tests.chaos.checker import Account, Final
 from tests.chaos.history import History, Kind
-from tests.chaos.nemesis import KillInstance, Nemesis, live_ledger
+from tests.chaos.nemesis import KillActor, KillChromium, KillDriver, Nemesis, live_ledger
 from tests.chaos.workload import Client, own_fleet, say
 from tests.sites import flows
 from tests.sites.server import Account as User
 from tests.sites.server import AllauthSite, Counters
 
-NEMESES: tuple[Nemesis, ...] = (
-    KillInstance("owner"),
-    KillInstance("driver"),
-    KillInstance("browser"),
-)
+NEMESES: tuple[Nemesis, ...] = (KillActor(), KillDriver(), KillChromium())
 PAUSE_S = (0.5, 3.0)
 """Bounds of the random time from a recovery to the next strike."""
 RECOVERY_TIMEOUT_S = 90.0
@@ -44,7 +40,7 @@ async def kills(run: str, plan: Plan, history: History, rng: Random) -> Final:
     """Run the scenario in a fleet of its own; return what the site and the system say at the end."""
     with AllauthSite(users=plan.businesses) as site, own_fleet(run, plan.redis_url) as settings:
         users = {f"{run}-{n}": user for n, user in enumerate(site.users, 1)}
-        async with connect_async(settings) as pool:
+        async with connect_async(settings, say=say) as pool:
             client = Client(pool, history)
             for business, user in users.items():
                 await _sign_in(client, business, user, site)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import psutil
 
@@ -32,21 +32,39 @@ class Nemesis(Protocol):
 
 
 @dataclass(frozen=True)
-class KillInstance:
-    """SIGKILL for a process of a business's live instance, as its ledger names it."""
+class KillActor:
+    """SIGKILL for the actor process of a business."""
 
-    role: Literal["owner", "driver", "browser"]
-
-    @property
-    def name(self) -> str:
-        return {"owner": "kill-actor", "driver": "kill-driver", "browser": "kill-chromium"}[
-            self.role
-        ]
+    name: str = "kill-actor"
 
     def strike(self, business_id: str) -> bool:
         ledger = live_ledger(business_id)
-        process = getattr(ledger, self.role) if ledger else None
-        return process is not None and process.alive() and kill(process.pid)
+        return ledger is not None and kill(ledger.owner.pid)
+
+
+@dataclass(frozen=True)
+class KillDriver:
+    """SIGKILL for the Playwright driver of a business."""
+
+    name: str = "kill-driver"
+
+    def strike(self, business_id: str) -> bool:
+        ledger = live_ledger(business_id)
+        driver = ledger.driver if ledger else None
+        return driver is not None and driver.alive() and kill(driver.pid)
+
+
+@dataclass(frozen=True)
+class KillChromium:
+    """SIGKILL for the browser process of a business's Chromium, not for a script that started it."""
+
+    name: str = "kill-chromium"
+
+    def strike(self, business_id: str) -> bool:
+        ledger = live_ledger(business_id)
+        leader = ledger.browser if ledger else None
+        browser = _browser_below(leader.pid) if leader and leader.alive() else None
+        return browser is not None and kill(browser.pid)
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,15 @@ def kill(pid: int) -> bool:
         os.kill(pid, signal.SIGKILL)
         return _gone(process)
     return False
+
+
+def _browser_below(leader: int) -> psutil.Process | None:
+    """Return the one process of Chromium's tree that is of no ``--type``: the browser itself."""
+    with contextlib.suppress(psutil.Error):
+        top = psutil.Process(leader)
+        tree = [top, *top.children(recursive=True)]
+        return [p for p in tree if not any(a.startswith("--type=") for a in p.cmdline())][-1]
+    return None
 
 
 def _gone(process: psutil.Process) -> bool:

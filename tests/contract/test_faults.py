@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ import pytest_asyncio
 from raypool.errors import ErrorCodes, RaypoolError, SessionLocked, StorageError, StoreUnavailable
 from raypool.model import CheckpointMeta
 from raypool.store.crypto import Keyring
+from raypool.store.scripts import source
 from raypool.store.sessions import RedisSessionManager
 from tests.contract.conftest import Fleet, holder, new_fleet
 from tests.contract.proxy import LossyProxy
@@ -28,10 +30,8 @@ def directory() -> Iterator[Path]:
 @pytest_asyncio.fixture
 async def lossy(fleet: Fleet, directory: Path) -> AsyncIterator[LossyProxy]:
     """A proxy in front of the fleet's server, which knows all scripts already."""
-    warm = await fleet.manager(prefix=f"{fleet.prefix}warm:").open()
-    session = await warm.ensure_active("warm")
-    async with warm.lock("warm") as token:
-        await warm.checkpoints.save(session.id, token, {"cookies": b""}, CheckpointMeta())
+    for file in (files("raypool.store") / "lua").iterdir():
+        await fleet.admin.script_load(source(file.name.removesuffix(".lua")))
     async with LossyProxy(directory / "p", Path(urlsplit(fleet.url).path)) as proxy:
         yield proxy
 
