@@ -1,12 +1,14 @@
 """Checkpoints in Redis: sealed parts named by content, and manifests that name the parts."""
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from raypool.errors import CheckpointCorrupt, ErrorCodes, LeaseLost, SessionNotFound, create_error
 from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Session
+from raypool.store.base import VERSIONS_KEPT
 from raypool.store.codec import Codec
 from raypool.store.connection import Connection
 from raypool.store.manifests import (
@@ -34,7 +36,9 @@ class _Kept:
     """The versions of a session as they were read."""
 
     manifests: Mapping[int, Manifest]
-    created: Mapping[int, Any]
+    created: Mapping[int, datetime]
+    broken: Mapping[int, CheckpointCorrupt]
+    """What is wrong with the versions whose manifest cannot be read."""
 
     def info(self, version: int) -> CheckpointInfo:
         return self.manifests[version].info(self.created[version])
@@ -61,7 +65,7 @@ class RedisCheckpoints:
         for _ in range(_ATTEMPTS):
             record = await self._record(session_id)
             codec = self._codec(record)
-            kept = await self._kept(record, codec, skip_broken=True)
+            kept = await self._kept(record, codec)
             manifest = _manifest(record.session, token, parts, meta, codec)
             known = set() if resend else digests(kept.manifests.values())
             await self._stage(record.session, token, parts, manifest, known, codec)
@@ -102,6 +106,9 @@ class RedisCheckpoints:
         good = may_be_last_good(manifest.meta)
         last_good = manifest.version if good else session.last_good_version
         versions, gone = ([], set()) if same else to_drop(kept.manifests, manifest, last_good)
+        if versions:
+            gone |= await self._unnamed(session.id, [*kept.manifests.values(), manifest])
+            versions += [v for v in kept.broken if v <= manifest.version - VERSIONS_KEPT]
         required = sorted({part.digest for part in manifest.parts.values()})
         text = manifest.model_dump_json().encode()
         sealed = b"" if same else codec.seal(f"{_MANIFEST}:{manifest.version}", text)
@@ -115,6 +122,11 @@ class RedisCheckpoints:
         version, created = int(answer[1]), when(answer[2])
         stored = newest if same and newest else manifest
         return stored.model_copy(update={"version": version}).info(created)
+
+    async def _unnamed(self, session_id: str, manifests: Iterable[Manifest]) -> set[str]:
+        """Return parts that no version names: their writer died before it could commit them."""
+        there = await self._connection.command("HKEYS", self._keys.parts(session_id))
+        return {name.decode() for name in there} - digests(manifests)
 
     def _commit_keys(self, session: Session) -> Commands:
         keys, partition = self._keys, self._keys.partition_of(session.business_id)
@@ -135,8 +147,10 @@ class RedisCheckpoints:
         """Return a version; see the protocol."""
         record = await self._record(session_id)
         codec = self._codec(record)
-        kept = await self._kept(record, codec, only=version or record.session.checkpoint_version)
+        kept = await self._kept(record, codec)
         wanted = version or record.session.checkpoint_version
+        if wanted in kept.broken:
+            raise kept.broken[wanted]
         if wanted not in kept.manifests:
             return None
         checkpoint, broken = await self._read(record.session, kept, wanted, codec)
@@ -148,10 +162,13 @@ class RedisCheckpoints:
         """Return the newest version that can be used; see the protocol."""
         record = await self._record(session_id)
         codec = self._codec(record)
-        kept = await self._kept(record, codec, skip_broken=True)
+        kept = await self._kept(record, codec)
         notes: Commands = []
         fallback: Checkpoint | None = None
-        for version in sorted(kept.manifests, reverse=True):
+        for version in sorted({*kept.manifests, *kept.broken}, reverse=True):
+            if version in kept.broken:
+                notes.append(kept.broken[version].message)
+                continue
             if kept.info(version).signed_in is False:
                 notes.append(f"version {version} was seen signed out")
                 continue
@@ -160,14 +177,14 @@ class RedisCheckpoints:
                 return checkpoint, tuple(notes)
             notes += [error.message for error in broken]
             fallback = fallback or checkpoint
-        if (
-            fallback is None and kept.manifests
-        ):  # every version was seen signed out: better than none
-            fallback, _ = await self._read(record.session, kept, max(kept.manifests), codec)
+        if fallback is None and kept.manifests:  # all were seen signed out: better than none
+            newest = max(kept.manifests)
+            fallback, broken = await self._read(record.session, kept, newest, codec)
+            notes += [error.message for error in broken]
         return fallback, tuple(notes)
 
     async def list(self, session_id: str) -> Infos:
-        """Return the kept versions; see the protocol."""
+        """Return the kept versions, but those whose manifest is damaged; see the protocol."""
         record = await self._record(session_id)
         kept = await self._kept(record, self._codec(record))
         return [kept.info(version) for version in sorted(kept.manifests, reverse=True)]
@@ -194,24 +211,18 @@ class RedisCheckpoints:
         )
         return found
 
-    async def _kept(
-        self, record: Record, codec: Codec, *, skip_broken: bool = False, only: int = 0
-    ) -> _Kept:
+    async def _kept(self, record: Record, codec: Codec) -> _Kept:
         (found,) = await self._connection.hashes([self._keys.checkpoints(record.session.id)])
-        manifests, created = {}, {}
-        for name, data in found.items():
-            if name.endswith(b":at") or (only and int(name) != only):
-                continue
-            version = int(name)
+        manifests, created, broken = {}, {}, {}
+        for version in [int(name) for name in found if name.isdigit()]:
             try:
-                text = codec.open(f"{_MANIFEST}:{version}", data)
-                manifests[version] = Manifest.model_validate_json(text)
-            except (CheckpointCorrupt, ValueError) as error:
-                if not skip_broken:
-                    raise _named(error, record.session, version, _MANIFEST) from error
-                continue
-            created[version] = when(found[name + b":at"])
-        return _Kept(manifests, created)
+                text = codec.open(f"{_MANIFEST}:{version}", found[b"%d" % version])
+                manifest = Manifest.model_validate_json(text)
+                created[version] = when(found[b"%d:at" % version])
+                manifests[version] = manifest
+            except (CheckpointCorrupt, ValueError, KeyError) as error:
+                broken[version] = _named(error, record.session, version, _MANIFEST)
+        return _Kept(manifests, created, broken)
 
     async def _record(self, session_id: str) -> Record:
         (fields,) = await self._connection.hashes([self._keys.session(session_id)])

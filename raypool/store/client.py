@@ -61,7 +61,9 @@ def _through_sentinel(text: str, options: dict[str, Any]) -> Any:
         "username": unquote(user) if user else None,
         "password": unquote(password) if password else None,
     }
-    sentinel = Sentinel(sentinels, sentinel_kwargs={"socket_timeout": 1.0, **secure})
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        sentinels, sentinel_kwargs={"socket_timeout": 1.0, **secure}
+    )
     service = split.path.strip("/") or "mymaster"
     return sentinel.master_for(service, **{**options, **login, **secure})
 

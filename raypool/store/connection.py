@@ -19,7 +19,6 @@ from raypool.store.crypto import DataKey, Keyring
 from raypool.store.keys import SCHEMA, Keys
 from raypool.store.server_check import ServerReport, inspect_server
 
-
 _LANES = {"data": (5.0, 16), "leases": (2.0, 4)}
 """Seconds to wait for an answer, and connections, by what they are for."""
 

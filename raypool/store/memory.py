@@ -6,7 +6,6 @@ suite runs over this twin and over real servers, so what a test shows with one h
 
 import unicodedata
 import uuid
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -205,7 +204,7 @@ class MemorySessions:
     async def _import(self, session: Session, asked: Changes) -> None:
         async with self.lock(session.business_id) as token:
             before = await self.checkpoints.load(session.id)
-            parts: Mapping[str, bytes] = {**(before.parts if before else {}), **asked.parts}
+            parts = {**(before.parts if before else {}), **asked.parts}
             await self.checkpoints.save(
                 session.id, token, parts, CheckpointMeta(reasons=("imported",))
             )
