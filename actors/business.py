@@ -16,6 +16,7 @@ import ray
 from actors.life import Incarnation
 from actors.names import business_actor
 from actors.ports import Stores
+from actors.runtime import title_process
 from actors.session import InstanceSession
 from raypool import calls, context, logs
 from raypool.browser.live import Launcher
@@ -25,6 +26,7 @@ from raypool.store.sessions import RedisSessionManager
 
 log = logs.get_logger(__name__)
 EXIT_DELAY_S = 0.2
+TITLE_EVERY_S = 2.0
 
 
 @ray.remote(concurrency_groups={"control": 4})  # type: ignore[call-overload]
@@ -92,7 +94,10 @@ class Business:
 
     async def ended(self) -> str:
         """Answer only when this incarnation ended by itself, with the reason."""
-        return await asyncio.shield(self._ended)
+        while not self._ended.done():
+            title_process(repr(self))  # Ray puts its own title there with each call
+            await asyncio.wait({self._ended}, timeout=TITLE_EVERY_S)
+        return self._ended.result()
 
     @ray.method(concurrency_group="control")
     async def describe(self) -> dict[str, Any]:

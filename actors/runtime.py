@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray._raylet import setproctitle  # type: ignore[attr-defined]
 from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
 from ray.util import list_named_actors
@@ -108,6 +109,11 @@ class RayRuntime:
             await asyncio.to_thread(ray.kill, actor, no_restart=True)
 
 
+def title_process(name: str) -> None:
+    """Show *name* for this process in `ps` and `top`, after Ray's own mark."""
+    setproctitle(f"ray::{name}")
+
+
 async def _awaited(reply: Any) -> Any:
     return await reply
 
@@ -119,4 +125,5 @@ def lost(error: RayError) -> Exception:
 
 def _short(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]
+    # The first sentence says what happened; what follows in Ray's texts is advice about Ray.
+    return (lines[-1] if lines else type(error).__name__).partition(". ")[0][:200]

@@ -13,7 +13,7 @@ from actors.life import Death, Incarnation, StopResult
 from actors.lives import Lives
 from actors.names import SUPERVISOR, business_actor
 from actors.reconciler import Reconciler
-from actors.runtime import RayRuntime
+from actors.runtime import RayRuntime, title_process
 from raypool import calls, context, logs
 from raypool.config import Settings
 from raypool.errors import RaypoolError
@@ -141,6 +141,7 @@ class Supervisor:
         adopted = False
         while True:
             self._awake.clear()
+            title_process(SUPERVISOR)  # Ray puts its own title there with each call
             delay: float | None = AFTER_ERROR_S
             try:
                 await self._manager.open()

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from raypool.config import Settings as Settings
-    from raypool.connect import connect as connect
-    from raypool.connect import connect_async as connect_async
     from raypool.errors import ErrorCategory as ErrorCategory
     from raypool.errors import ErrorCodes as ErrorCodes
     from raypool.errors import RaypoolError as RaypoolError
@@ -28,6 +26,8 @@ if TYPE_CHECKING:
     from raypool.spec import Probe as Probe
     from raypool.store.sessions import RedisSessionManager as RedisSessionManager
     from raypool.sync_pool import Pool as Pool
+    from raypool.wiring import connect as connect
+    from raypool.wiring import connect_async as connect_async
 
     BrowserInstanceManager = AsyncPool
 
@@ -47,8 +47,8 @@ _HOME = {
     "RaypoolError": ("raypool.errors", "RaypoolError"),
     "RedisSessionManager": ("raypool.store.sessions", "RedisSessionManager"),
     "Settings": ("raypool.config", "Settings"),
-    "connect": ("raypool.connect", "connect"),
-    "connect_async": ("raypool.connect", "connect_async"),
+    "connect": ("raypool.wiring", "connect"),
+    "connect_async": ("raypool.wiring", "connect_async"),
     "create_error": ("raypool.errors", "create_error"),
     "with_retry": ("raypool.retry", "with_retry"),
 }

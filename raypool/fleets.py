@@ -9,7 +9,6 @@ from typing import Any
 from actors.client import RayFleet
 from raypool import local, rays
 from raypool.config import Settings
-from raypool.connect import connect_async
 from raypool.errors import ErrorCodes, create_error
 from raypool.keyfile import keyring_for
 from raypool.local import FleetPaths, Member, Say
@@ -17,6 +16,7 @@ from raypool.model import Desired, InstanceStatus
 from raypool.pool import STOP_TIMEOUT_S
 from raypool.store.embedded import EmbeddedServer
 from raypool.store.sessions import RedisSessionManager
+from raypool.wiring import connect_async
 
 
 def up(settings: Settings, say: Say) -> dict[str, Any]:

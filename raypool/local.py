@@ -29,8 +29,6 @@ Say = Callable[[str], None]
 START_TIMEOUT_S = 120.0
 LEAVE_TIMEOUT_S = 90.0
 _LENGTH = struct.Struct("!I")
-_STARTED: "list[subprocess.Popen[bytes]]" = []
-"""Hosts that this process started: they outlive the call, and may outlive the process."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +170,9 @@ def start_host(settings: Settings) -> None:
             stderr=host_log,
             start_new_session=True,  # Ctrl-C in the driver's terminal is the driver's own affair
         )
-    _STARTED.append(host)
     answer = _answer_of(host, settings)
+    # It outlives this call, and may outlive this process; when it does not, it must leave no zombie.
+    threading.Thread(target=host.wait, name="raypool-host", daemon=True).start()
     if not answer:
         raise create_error(
             ErrorCodes.INTERNAL_ERROR,

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, Self, TypeVar
+from weakref import WeakValueDictionary
 
 from raypool import calls, context
 from raypool.config import Settings
@@ -64,6 +65,7 @@ class AsyncPool:
     ) -> None:
         self.sessions = sessions
         self._fleet, self._settings, self._on_close = fleet, settings, on_close
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         return self
@@ -153,21 +155,28 @@ class AsyncPool:
         if timeout is not None:
             seconds = parse_duration(timeout, name="timeout")
         call = calls.pack_call(fn, args, kwargs)
-        with _traced(business_id):
-            await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
-            attempt = 1
-            while True:
-                await self._ready(business_id)
-                try:
-                    return await self._fleet.run(business_id, call, seconds), attempt
-                except InstanceNotReady:  # it had not begun
-                    if attempt == ATTEMPTS:
-                        raise
-                except InstanceLost:
-                    if not idempotent or attempt == ATTEMPTS:
-                        raise
-                attempt += 1
-                await asyncio.sleep(0.2 * attempt)
+        turn = self._turns.setdefault(business_id, asyncio.Lock())
+        async with turn:  # the actor would take them in the order in which they arrive there
+            with _traced(business_id):
+                return await self._attempts(business_id, call, seconds, idempotent)
+
+    async def _attempts(
+        self, business_id: str, call: bytes, seconds: float, idempotent: bool
+    ) -> tuple[Any, int]:
+        await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
+        attempt = 1
+        while True:
+            await self._ready(business_id)
+            try:
+                return await self._fleet.run(business_id, call, seconds), attempt
+            except InstanceNotReady:  # it had not begun
+                if attempt == ATTEMPTS:
+                    raise
+            except InstanceLost:
+                if not idempotent or attempt == ATTEMPTS:
+                    raise
+            attempt += 1
+            await asyncio.sleep(0.2 * attempt)
 
     async def map(
         self,

@@ -3,8 +3,10 @@
 import logging
 import os
 import secrets
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import ray
@@ -14,8 +16,11 @@ from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
 
 JOIN_TIMEOUT_S = 30.0
+KNOCK_TIMEOUT_S = 5.0
 MEMORY_PER_BROWSER = 400 * 2**20
 OBJECT_STORE_BYTES = 100 * 2**20
+_CLIENT_PORT = 10001
+"""Where ``ray://`` leads when the address names no port."""
 LOOPBACK = "127.0.0.2"
 """Loopback too. Ray would replace 127.0.0.1 by the address of the host."""
 _ENVIRONMENT = {
@@ -70,6 +75,7 @@ def connect(settings: Settings, token_file: Path | None) -> bool:
     if ray.is_initialized():
         _same_cluster(address)
         return False
+    _knock(address)
     if token_file:
         _use_token(token_file)
     # Connecting from a thread leaves the script's own signal handlers alone; Ray warns that it does.
@@ -91,6 +97,17 @@ def dashboard_url() -> str | None:
     # Private, but the only way to learn which port it got.
     url = ray._private.worker.get_dashboard_url()  # type: ignore[no-untyped-call]  # noqa: SLF001
     return f"http://{url}" if url else None
+
+
+def _knock(address: str) -> None:
+    """Say at once that nothing listens there: Ray itself goes on trying for ten minutes and more."""
+    if address == "auto":
+        return
+    try:
+        where = urlsplit(address if "://" in address else f"//{address}")
+        socket.create_connection((where.hostname, where.port or _CLIENT_PORT), KNOCK_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        raise _not_connected(address, error) from error
 
 
 def leave() -> None:

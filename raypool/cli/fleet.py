@@ -113,7 +113,7 @@ def run(
 
     Example:  raypool run post.py:publish business-1 business-2
     """
-    from raypool.connect import connect
+    from raypool.wiring import connect
 
     fn, failed = load_function(function), 0
     with connect(say=say) as pool:

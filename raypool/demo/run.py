@@ -15,11 +15,11 @@ from rich.table import Table
 
 from raypool.browser.processes import living_browsers
 from raypool.config import Settings
-from raypool.connect import connect
 from raypool.demo.flows import publish, sign_in
 from raypool.demo.site import DemoSite
 from raypool.spec import Probe
 from raypool.sync_pool import Pool
+from raypool.wiring import connect
 
 BUSINESSES = ("bakery", "bookshop", "florist")
 ORPHAN_PATIENCE_S = 10.0

@@ -1,4 +1,4 @@
-"""What every checkpoint store promises: whole versions, the last good one, nothing from stale owners."""
+"""What every checkpoint store promises: whole versions, the last good one, no stale owners."""
 
 import asyncio
 

@@ -139,7 +139,7 @@ async def test_the_state_of_another_session_does_not_open(
     owner: Owner,
     fleet: Fleet,
     manager: RedisSessionManager,
-    with_key: bool,  # noqa: FBT001
+    with_key: bool,
 ) -> None:
     """Not even when its data key is copied along with it."""
     other = await another(fleet, manager, "c")

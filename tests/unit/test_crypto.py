@@ -32,7 +32,9 @@ def test_both_alphabets_of_base64_are_read() -> None:
     assert ring(plain).ids == ring(f" {urlsafe} ", "").ids
 
 
-@pytest.mark.parametrize("text", ["short", "A" * 43, "$" * 44, base64.b64encode(b"x" * 33).decode()])
+@pytest.mark.parametrize(
+    "text", ["short", "A" * 43, "$" * 44, base64.b64encode(b"x" * 33).decode()]
+)
 def test_a_text_that_is_no_key_is_refused_without_showing_it(text: str) -> None:
     """The message says which of the keys it is."""
     with pytest.raises(ConfigurationError, match="key 2 of RAYPOOL_ENCRYPTION_KEYS") as caught:
@@ -83,7 +85,9 @@ def test_a_wrapped_key_belongs_where_it_was_wrapped() -> None:
         keys.unwrap(keys.wrap(DataKey.new(), ABOUT), ABOUT + b"x")
 
 
-@pytest.mark.parametrize("text", ["", "not base64!", "QUJD", base64.b64encode(b"RP1" + b"x" * 9).decode()])
+@pytest.mark.parametrize(
+    "text", ["", "not base64!", "QUJD", base64.b64encode(b"RP1" + b"x" * 9).decode()]
+)
 def test_what_is_no_wrapped_key_is_damage(text: str) -> None:
     """Whatever stands in the record."""
     with pytest.raises(CheckpointCorrupt):

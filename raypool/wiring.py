@@ -94,6 +94,8 @@ async def _attached(
     keyring, _ = keyring_for(settings, embedded=False)
     manager = RedisSessionManager(settings, keyring)
     await manager.open()
+    for problem in manager.warnings:
+        log.warning("Redis is not safe", problem=problem.message, recovery=problem.recovery)
     joined = await asyncio.to_thread(rays.connect, settings, ray_token)
 
     async def close() -> None:

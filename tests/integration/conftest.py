@@ -1,0 +1,149 @@
+"""One local fleet for all tests of a run; each test has a business of its own."""
+
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+import raypool
+from raypool import local
+from raypool.browser.processes import Ledger, ledgers
+from raypool.config import Settings
+from raypool.demo.flows import sign_in
+from raypool.demo.site import DemoSite
+from raypool.errors import RaypoolError
+from raypool.model import Checkpoint
+from raypool.spec import Probe
+from tests.sites.server import AllauthSite
+
+LEASE_TTL = 10.0
+
+
+def fleet_settings(directory: str) -> Settings:
+    """Return the settings of a local fleet of its own."""
+    return Settings(
+        redis_url=None,
+        ray_address=None,
+        redis_prefix="test:",
+        encryption_keys=None,
+        data_dir=Path(directory),
+        dashboard=False,
+        log_level="ERROR",
+        lease_ttl=LEASE_TTL,
+    )
+
+
+@pytest.fixture(scope="session")
+def settings() -> Iterator[Settings]:
+    """Settings of the fleet that all tests share."""
+    with tempfile.TemporaryDirectory(prefix="rp-") as directory:
+        yield fleet_settings(directory)
+
+
+@pytest.fixture(scope="session")
+def pool(settings: Settings) -> Iterator[raypool.Pool]:
+    """The fleet that all tests share."""
+    with raypool.connect(settings) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def redis(settings: Settings, pool: raypool.Pool) -> Iterator[Redis]:
+    """A look behind the fleet's back, into its embedded server."""
+    member, joined = local.join(settings, print)
+    member.close()
+    assert joined.redis_url is not None
+    with Redis.from_url(joined.redis_url.get_secret_value()) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[DemoSite]:
+    """A site with a sign-in that counts."""
+    with DemoSite() as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def allauth() -> Iterator[AllauthSite]:
+    """A site that others wrote, with passwords and one-time codes."""
+    with AllauthSite(users=2) as site:
+        yield site
+
+
+@pytest.fixture
+def business(pool: raypool.Pool) -> Iterator[str]:
+    """The id of a business that nobody has used; nothing of it is left after the test."""
+    business_id = new_id()
+    yield business_id
+    forget(pool, business_id)
+
+
+@pytest.fixture(scope="module")
+def three(pool: raypool.Pool) -> Iterator[list[str]]:
+    """Three businesses that the tests of a module share."""
+    ids = [new_id() for _ in range(3)]
+    yield ids
+    for business_id in ids:
+        forget(pool, business_id)
+
+
+def new_id() -> str:
+    """Return an id that nobody has used."""
+    return f"b-{uuid.uuid4().hex[:8]}"
+
+
+def forget(pool: raypool.Pool, business_id: str) -> None:
+    """Stop a business and delete its records."""
+    with suppress(RaypoolError):
+        pool.remove_instance(f"business:{business_id}")
+    for session in pool.sessions.get_sessions_by_business(business_id):
+        pool.sessions.delete_session(session.id)
+
+
+@dataclass(frozen=True)
+class Account:
+    """Somebody who is signed in at the demo's site, once."""
+
+    business_id: str
+    email: str
+    site: DemoSite
+    sign_ins: int
+
+    @property
+    def signed_in_again(self) -> int:
+        """Sign-ins since then; 0 is what the fleet is for."""
+        return self.site.sign_ins - self.sign_ins
+
+
+@pytest.fixture
+def account(pool: raypool.Pool, business: str, site: DemoSite) -> Account:
+    """The business, signed in."""
+    email = f"owner@{business}.example"
+    password = site.add_account(email)
+    pool.get_or_create_instance(business, email=email, probe=Probe(cookie="session"))
+    assert pool.run(business, sign_in, site.url, {email: password}) == email
+    return Account(business, email, site, site.sign_ins)
+
+
+@pytest.fixture(scope="session")
+def stored(pool: raypool.Pool) -> Callable[[str], Checkpoint]:
+    """Return the newest checkpoint of a business, as Redis holds it."""
+
+    def read(business_id: str) -> Checkpoint:
+        session = pool.sessions.get_active_session(business_id)
+        found = pool._loop.call(pool._pool.sessions.checkpoints.load(session.id))
+        assert found is not None
+        return found
+
+    return read
+
+
+def ledger_of(business_id: str) -> Ledger:
+    """Return what the directory of the business's incarnation says of its processes."""
+    return next(entry for _, entry in ledgers() if entry.business_id == business_id)
