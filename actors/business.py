@@ -95,7 +95,7 @@ class Business:
     async def ended(self) -> str:
         """Answer only when this incarnation ended by itself, with the reason."""
         while not self._ended.done():
-            title_process(repr(self))  # Ray puts its own title there with each call
+            title_process(self)
             await asyncio.wait({self._ended}, timeout=TITLE_EVERY_S)
         return self._ended.result()
 

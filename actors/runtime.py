@@ -109,9 +109,16 @@ class RayRuntime:
             await asyncio.to_thread(ray.kill, actor, no_restart=True)
 
 
-def title_process(name: str) -> None:
-    """Show *name* for this process in `ps` and `top`, after Ray's own mark."""
-    setproctitle(f"ray::{name}")
+def title_process(actor: object) -> None:
+    """Show the actor's name for its process in `ps` and `top`, after Ray's own mark.
+
+    Ray writes the class's name there whenever a call ends. A worker process is one actor's for life,
+    so its class may carry the actor's name.
+    """
+    cls = type(actor)
+    for named in (cls, getattr(cls, "__ray_actor_class__", cls)):
+        named.__name__ = repr(actor)
+    setproctitle(f"ray::{actor!r}")
 
 
 async def _awaited(reply: Any) -> Any:

@@ -141,7 +141,7 @@ class Supervisor:
         adopted = False
         while True:
             self._awake.clear()
-            title_process(SUPERVISOR)  # Ray puts its own title there with each call
+            title_process(self)
             delay: float | None = AFTER_ERROR_S
             try:
                 await self._manager.open()
