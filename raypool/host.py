@@ -18,6 +18,7 @@ import sys
 from typing import Any
 
 import psutil
+import psutil
 from pydantic import SecretStr
 
 from actors.client import RayFleet, ensure_supervisor
@@ -27,6 +28,7 @@ from raypool.config import Settings
 from raypool.errors import RaypoolError
 from raypool.keyfile import keyring_for
 from raypool.local import FleetPaths
+from raypool.model import Desired
 from raypool.store.embedded import EmbeddedServer
 from raypool.store.sessions import RedisSessionManager
 
@@ -62,8 +64,10 @@ class Host:
             settings = settings.model_copy(update={"redis_url": SecretStr(url)})
             self._keeper = asyncio.create_task(_keep_up(self._server))
         keyring, keys = keyring_for(settings, embedded=self._server is not None)
-        async with RedisSessionManager(settings, keyring):
-            pass  # a wrong key or an unusable server is said now, not by the first actor
+        # A wrong key or an unusable server is said now, not by the first actor.
+        async with RedisSessionManager(settings, keyring) as manager:
+            if self._server:
+                await _release_dead(manager)
         address = rays.start_local(settings, self._paths.ray_token)
         self._settings = settings.model_copy(
             update={"ray_address": address, "encryption_keys": keys}
@@ -191,6 +195,17 @@ async def _host(settings: Settings, starter: "_Starter") -> None:
     starter.tell(calls.pack_value("listening"))
     async with listening:
         await host.run()
+
+
+async def _release_dead(manager: RedisSessionManager) -> None:
+    """Release what owners of this machine held when they were killed, all at once, with their host.
+
+    The embedded server is this fleet's alone, so an owner whose process is gone is gone for good.
+    """
+    for session in await manager.list_sessions(desired=Desired.RUNNING):
+        lease = await manager.leases.get(session.business_id)
+        if lease and lease.holder.pid and not psutil.pid_exists(lease.holder.pid):
+            await manager.leases.release(lease)
 
 
 class _Starter:
