@@ -18,7 +18,6 @@ import sys
 from typing import Any
 
 import psutil
-import psutil
 from pydantic import SecretStr
 
 from actors.client import RayFleet, ensure_supervisor

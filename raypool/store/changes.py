@@ -55,6 +55,21 @@ def parse_changes(changes: Mapping[str, Any]) -> Changes:
     return Changes(fields, spec, parts)
 
 
+def parse_wishes(changes: Mapping[str, Any]) -> Changes:
+    """Check what a caller passed to a call that takes no state.
+
+    Raises:
+        ConfigurationError: As :func:`parse_changes`, or there is state.
+    """
+    if state := [name for name in _STATE if name in changes]:
+        raise create_error(
+            ErrorCodes.CONFIG_INVALID_ARGUMENT,
+            f"{', '.join(state)}: a session is made without state",
+            recovery="Make the session first, then pass it to update_session.",
+        )
+    return parse_changes(changes)
+
+
 def _member(kind: Any, value: Any, name: str) -> Any:
     try:
         return kind(value)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from raypool.errors import CheckpointCorrupt, ErrorCodes, LeaseLost, SessionNotFound, create_error
+from raypool.errors import CheckpointCorrupt, ErrorCodes, LeaseLost, create_error
 from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Session
 from raypool.store.base import VERSIONS_KEPT
 from raypool.store.codec import Codec
 from raypool.store.connection import Connection
+from raypool.store.indexes import Indexes, missing
 from raypool.store.manifests import (
     Manifest,
     PartRef,
@@ -19,7 +20,7 @@ from raypool.store.manifests import (
     says_nothing_new,
     to_drop,
 )
-from raypool.store.records import Record, parse, when
+from raypool.store.records import Record, when
 
 _MANIFEST = "manifest"
 _BATCH_BYTES = 2**20
@@ -49,6 +50,7 @@ class RedisCheckpoints:
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._keys = connection, connection.keys
+        self._indexes = Indexes(connection)
 
     async def save(
         self,
@@ -63,7 +65,7 @@ class RedisCheckpoints:
         operation = op_id or uuid.uuid4().hex
         resend = False
         for _ in range(_ATTEMPTS):
-            record = await self._record(session_id)
+            record = await self._indexes.existing(session_id)
             codec = self._codec(record)
             kept = await self._kept(record, codec)
             manifest = _manifest(record.session, token, parts, meta, codec)
@@ -87,11 +89,7 @@ class RedisCheckpoints:
         known: set[str],
         codec: Codec,
     ) -> None:
-        keys = [
-            self._keys.session(session.id),
-            self._keys.token(session.business_id),
-            self._keys.parts(session.id),
-        ]
+        keys = [*self._fence(session), self._keys.parts(session.id)]
         new = {n: p for n, p in parts.items() if manifest.parts[n].digest not in known}
         sealed = ((manifest.parts[n].digest, codec.seal(n, p)) for n, p in new.items())
         for batch in _batches(sealed):
@@ -130,25 +128,25 @@ class RedisCheckpoints:
 
     def _commit_keys(self, session: Session) -> Commands:
         keys, partition = self._keys, self._keys.partition_of(session.business_id)
-        names = [f"business:{session.business_id}", "expiry", f"status:{session.status}",
-                 f"desired:{session.desired}"]  # fmt: skip
-        if session.email:
-            names.append(self._connection.email_index(session.email))
         return [
-            keys.session(session.id),
-            keys.token(session.business_id),
+            *self._fence(session),
             keys.parts(session.id),
             keys.checkpoints(session.id),
             keys.events(partition),
-            *(keys.index(partition, name) for name in names),
+            *(keys.index(partition, name) for name in self._indexes.possible_names(session)),
         ]
+
+    def _fence(self, session: Session) -> Commands:
+        """Return the keys that say who may write."""
+        keys, business_id = self._keys, session.business_id
+        return [keys.session(session.id), keys.token(business_id), keys.lease(business_id)]
 
     async def load(self, session_id: str, version: int | None = None) -> Checkpoint | None:
         """Return a version; see the protocol."""
-        record = await self._record(session_id)
+        record = await self._indexes.existing(session_id)
         codec = self._codec(record)
         kept = await self._kept(record, codec)
-        wanted = version or record.session.checkpoint_version
+        wanted = record.session.checkpoint_version if version is None else version
         if wanted in kept.broken:
             raise kept.broken[wanted]
         if wanted not in kept.manifests:
@@ -160,7 +158,7 @@ class RedisCheckpoints:
 
     async def load_usable(self, session_id: str) -> tuple[Checkpoint | None, tuple[str, ...]]:
         """Return the newest version that can be used; see the protocol."""
-        record = await self._record(session_id)
+        record = await self._indexes.existing(session_id)
         codec = self._codec(record)
         kept = await self._kept(record, codec)
         notes: Commands = []
@@ -185,7 +183,7 @@ class RedisCheckpoints:
 
     async def list(self, session_id: str) -> Infos:
         """Return the kept versions, but those whose manifest is damaged; see the protocol."""
-        record = await self._record(session_id)
+        record = await self._indexes.existing(session_id)
         kept = await self._kept(record, self._codec(record))
         return [kept.info(version) for version in sorted(kept.manifests, reverse=True)]
 
@@ -223,13 +221,6 @@ class RedisCheckpoints:
             except (CheckpointCorrupt, ValueError, KeyError) as error:
                 broken[version] = _named(error, record.session, version, _MANIFEST)
         return _Kept(manifests, created, broken)
-
-    async def _record(self, session_id: str) -> Record:
-        (fields,) = await self._connection.hashes([self._keys.session(session_id)])
-        record = parse(fields)
-        if record is None:
-            raise SessionNotFound(f"there is no session {session_id!r}, or it has expired")
-        return record
 
     def _codec(self, record: Record) -> Codec:
         session, prefix = record.session, self._keys.prefix
@@ -286,4 +277,4 @@ def _refused(answer: bytes, session: Session, token: int) -> None:
             context={"business_id": session.business_id, "fencing_token": token},
         )
     if answer == b"GONE":
-        raise SessionNotFound(f"session {session.id} is gone or expired")
+        raise missing(session.id)

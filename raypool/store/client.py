@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import redis.exceptions as theirs
 from pydantic import SecretStr
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 
 from raypool.errors import ErrorCodes, RaypoolError, create_error
@@ -17,6 +17,8 @@ from raypool.errors import ErrorCodes, RaypoolError, create_error
 CLUSTER_PARTITIONS = 16
 _RETRIES = 3
 _SENTINEL_PORT = 26379
+# The last two come from within a script: of Valkey, and of Redis 7.0.
+_NO_RIGHTS = ("NOPERM", "ACL failure in script", "user executing the script can't")
 
 
 def partitions_for(url: SecretStr) -> int:
@@ -43,12 +45,28 @@ def build_client(url: SecretStr, name: str, *, timeout: float = 5.0, connections
         "client_name": name,
         "decode_responses": False,
     }
-    scheme, text = _scheme(url), url.get_secret_value()
-    if scheme.endswith("+sentinel"):
-        return _through_sentinel(text, options)
-    if scheme.endswith("+cluster"):
-        return RedisCluster.from_url(text.replace("+cluster", "", 1), **options)
-    return Redis.from_url(text, **options)
+    scheme, text = _scheme(url), _escaped(url)
+    try:
+        if scheme.endswith("+sentinel"):
+            return _through_sentinel(text, options)
+        if scheme.endswith("+cluster"):
+            return RedisCluster.from_url(text.replace("+cluster", "", 1), **options)
+        return Redis.from_url(text, **options)
+    except ValueError:  # its text may hold a part of the password
+        raise create_error(
+            ErrorCodes.CONFIG_INVALID,
+            f"REDIS_URL cannot be understood: {shown(url)}",
+            recovery="Use redis://user:password@host:6379/0; docs/redis-schema.md lists all forms.",
+        ) from None
+
+
+async def close_client(client: Any) -> None:
+    """Close what :func:`build_client` made, the connections to Sentinels included."""
+    await client.aclose()
+    pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 def _through_sentinel(text: str, options: dict[str, Any]) -> Any:
@@ -73,7 +91,21 @@ def _halves(host: str) -> tuple[str, str, str]:
 
 
 def _scheme(url: SecretStr) -> str:
-    return urlsplit(url.get_secret_value()).scheme
+    return url.get_secret_value().partition("://")[0].lower()
+
+
+def _escaped(url: SecretStr) -> str:
+    """Return the URL with user and password spelled as a URL parser wants them.
+
+    People paste passwords as they are; a slash in one would end the host.
+    """
+    scheme, _, rest = url.get_secret_value().partition("://")
+    # The path of a socket may hold an @ of its own.
+    login, at, where = rest.partition("@/") if _scheme(url) == "unix" else rest.rpartition("@")
+    if not at:
+        return url.get_secret_value()
+    spelled = ":".join(quote(unquote(part), safe="") for part in login.split(":", 1))
+    return f"{scheme}://{spelled}@{at[1:]}{where}"
 
 
 def shown(url: SecretStr) -> str:
@@ -96,9 +128,17 @@ def _ours(error: BaseException, where: str) -> RaypoolError:
     # redis-py may wrap what it was told in a plain ConnectionError.
     causes = [error, *filter(None, (error.__cause__, error.__context__))]
     text = " ".join(str(cause) for cause in causes)
-    if any(
-        isinstance(c, theirs.AuthenticationError | theirs.NoPermissionError) for c in causes
-    ) or (any(word in text for word in ("NOAUTH", "WRONGPASS", "NOPERM"))):
+    if any(isinstance(c, theirs.NoPermissionError) for c in causes) or (
+        any(word in text for word in _NO_RIGHTS)
+    ):
+        return create_error(
+            ErrorCodes.STORAGE_ACCESS_DENIED,
+            f"Redis at {where} lets the user in but not do this: {_first_line(error)}",
+            recovery="Give the user the rights that docs/redis-schema.md lists.",
+        )
+    if any(isinstance(c, theirs.AuthenticationError) for c in causes) or (
+        any(word in text for word in ("NOAUTH", "WRONGPASS"))
+    ):
         return create_error(
             ErrorCodes.STORAGE_ACCESS_DENIED, f"Redis at {where} refused the credentials"
         )

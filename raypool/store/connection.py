@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from raypool.errors import ErrorCodes, create_error
 from raypool.store import scripts
-from raypool.store.client import build_client, partitions_for, shown, translated
+from raypool.store.client import build_client, close_client, partitions_for, shown, translated
 from raypool.store.crypto import DataKey, Keyring
 from raypool.store.keys import SCHEMA, Keys
 from raypool.store.server_check import ServerReport, inspect_server
@@ -58,12 +58,22 @@ class Connection:
             await self._check_server()
             self._index_key = await self._open_meta()
 
+    async def check_meta(self) -> None:
+        """Make sure of the meta record before something new is written.
+
+        A server that came back empty lost it, and another process may have made a new one since.
+
+        Raises:
+            StorageError: The data is not what was opened.
+        """
+        self._index_key = await self._open_meta()
+
     async def close(self) -> None:
         """Close the running loop's connections. Idempotent."""
         loop = asyncio.get_running_loop()
         for mine in [key for key in self._lanes if key[0] is loop]:
             with contextlib.suppress(Exception):
-                await self._lanes.pop(mine).client.aclose()
+                await close_client(self._lanes.pop(mine).client)
 
     async def script(
         self, name: str, keys: Sequence[str], args: Sequence[Any], *, urgent: bool = False
@@ -145,8 +155,8 @@ class Connection:
     async def _open_meta(self) -> DataKey:
         about = f"{self.keys.prefix}\x00meta".encode()
         found = await self._meta()
-        if not found:
-            fresh = self.keyring.wrap(DataKey.new(), about)
+        if "index_key" not in found:
+            fresh = self.keyring.wrap(self._index_key or DataKey.new(), about)
             with translated(self.url):
                 pipe = self._lane("data").client.pipeline(transaction=True)
                 pipe.hsetnx(self.keys.meta, "index_key", fresh)  # two at once agree on one

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from raypool.store.client import build_client, translated
+from raypool.store.client import build_client, close_client, translated
 from raypool.store.connection import Connection
 
 
@@ -39,7 +39,7 @@ class Events:
             try:
                 found = await client.xread({key: after}, block=int(block_s * 1000), count=500)
             finally:
-                await client.aclose()
+                await close_client(client)
         entries = found.values() if isinstance(found, dict) else [e for _, e in found or []]
         return [_event(i, f) for batch in entries for i, f in _flat(batch)]
 

@@ -31,7 +31,10 @@ async def hold(
         renewing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await renewing
-        await leases.release(lease)
+        with contextlib.suppress(RaypoolError):  # a server that is away drops the lease by itself
+            if not await leases.renew(lease):  # lost since it was last renewed
+                lost.set()
+            await leases.release(lease)
     if lost.is_set():
         raise LeaseLost(f"the lock of {business_id} was lost while it was used")
 

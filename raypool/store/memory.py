@@ -8,7 +8,7 @@ import unicodedata
 import uuid
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from raypool.errors import VersionConflict
 from raypool.ids import parse_business_id, parse_email
@@ -20,7 +20,7 @@ from raypool.model import (
     Session,
     SessionStatus,
 )
-from raypool.store.changes import Changes, parse_changes
+from raypool.store.changes import Changes, parse_changes, parse_wishes
 from raypool.store.keys import Keys
 from raypool.store.locking import hold
 from raypool.store.memory_parts import Clock, MemoryCheckpoints, MemoryLeases, MemoryRecords
@@ -70,6 +70,13 @@ class MemorySessions:
         self._session_ttl, self._lease_ttl = session_ttl, lease_ttl
         self._keys = Keys("memory:")
 
+    async def open(self) -> Self:
+        """Do nothing: there is no server. For whoever opens every store that it uses."""
+        return self
+
+    async def close(self) -> None:
+        """Do nothing; what is kept stays."""
+
     async def create_session(
         self,
         business_id: str,
@@ -79,7 +86,7 @@ class MemorySessions:
         **spec: Any,
     ) -> Session:
         """Create a session; see the protocol."""
-        changes = parse_changes({"email": email, "status": status, "ttl": ttl, **spec})
+        changes = parse_wishes({"email": email, "status": status, "ttl": ttl, **spec})
         return self._write(changes.over(self._blank(parse_business_id(business_id))))
 
     async def ensure_active(
@@ -92,7 +99,7 @@ class MemorySessions:
     ) -> Session:
         """Return the active session, made if missing; see the protocol."""
         given = {"email": email, "desired": desired}
-        changes = parse_changes({**{k: v for k, v in given.items() if v is not None}, **spec})
+        changes = parse_wishes({**{k: v for k, v in given.items() if v is not None}, **spec})
         before = await self.get_active_session(business_id)
         after = changes.over(before or self._blank(business_id))
         return await self.touch(after.id) if after == before else self._write(after)

@@ -16,6 +16,11 @@ local function put(index, sid, expires, now)
   if ttl < 0 or now + ttl < expires then redis.call('PEXPIREAT', index, text(expires)) end
 end
 
+-- Slide a member of an index. One that is not in it stays out: the record changed meanwhile.
+local function slide(index, sid, expires, now)
+  if redis.call('ZSCORE', index, sid) then put(index, sid, expires, now) end
+end
+
 -- Is this record there and not expired? Redis drops expired keys late.
 local function alive(record, now)
   local expires = redis.call('HGET', record, 'expires_at')
@@ -27,10 +32,11 @@ local function announce(stream, sid, business, kind, version)
     'kind', kind, 'version', version)
 end
 
--- Is there a newer owner than the one with this token? The counter is the authority; the record
--- remembers the largest token that wrote to it, should the counter be lost.
-local function stale(token, record, counter)
+-- Is there a newer owner than the one with this token? The counter is the authority; should it be
+-- lost, the lease names the present owner, and the record the newest that wrote to it.
+local function stale(token, record, counter, lease)
   local last = math.max(tonumber(redis.call('GET', counter) or '0'),
+    tonumber(redis.call('HGET', lease, 'token') or '0'),
     tonumber(redis.call('HGET', record, 'token') or '0'))
   return tonumber(token) < last
 end

@@ -44,7 +44,11 @@ for i = 1, math.max(k, 0) do
   end
 end
 
-if not there then redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3]) end  -- an expired leftover
+-- What an expired session left. A server that is out of memory refuses only the first write of a
+-- script, so that must be one that it may refuse: nothing is removed unless something is there.
+for i = 1, 3 do
+  if not there and redis.call('EXISTS', KEYS[i]) == 1 then redis.call('UNLINK', KEYS[i]) end
+end
 local expires = now + ttl
 local grown = ARGV[5] == 'touched' and version or version + 1
 local fields = {'version', text(grown), 'op', op, 'updated_at', text(now),
