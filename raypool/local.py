@@ -23,7 +23,10 @@ from typing import Any
 from raypool import calls
 from raypool.browser.processes import home
 from raypool.config import Settings
-from raypool.errors import ErrorCodes, create_error
+from raypool.errors import ErrorCodes, NetworkError, create_error
+from raypool.logs import get_logger
+
+log = get_logger(__name__)
 
 Say = Callable[[str], None]
 START_TIMEOUT_S = 120.0
@@ -201,9 +204,14 @@ def leave(member: Member) -> list[dict[str, Any]]:
     """End a membership; wait for the fleet to come down when it was the last.
 
     Returns:
-        What could not be saved: ``business_id`` and ``why`` of each.
+        What could not be saved: ``business_id`` and ``why`` of each. Nothing, when somebody else took
+        the fleet down before: it was told to them.
     """
-    return _ended(member, "leave")
+    try:
+        return _ended(member, "leave")
+    except NetworkError as error:
+        log.warning("the fleet was gone already", error=error.message)
+        return []
 
 
 def bring_down(member: Member) -> list[dict[str, Any]]:

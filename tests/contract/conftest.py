@@ -6,7 +6,7 @@ import socket
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,11 +112,14 @@ def servers() -> Iterator[Callable[[str], str]]:
 
 
 def _free_port() -> int:
-    # A cluster's second port is 10,000 above the first: both must exist.
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    return port if port < 55_000 else port - 20_000
+    # A cluster's second port is 10,000 above the first: both must be free.
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            with suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 10_000))
+                return port
 
 
 @pytest_asyncio.fixture(params=["valkey", "redis"])
