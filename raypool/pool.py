@@ -194,7 +194,9 @@ class AsyncPool:
         One failure never stops the rest. At most *concurrency* (4) run at once.
         """
         ids = list(dict.fromkeys(business_ids))
-        room = asyncio.Semaphore(_positive(concurrency or DEFAULT_CONCURRENCY))
+        room = asyncio.Semaphore(
+            _positive(DEFAULT_CONCURRENCY if concurrency is None else concurrency)
+        )
 
         async def one(business_id: str) -> Outcome[T]:
             async with room:

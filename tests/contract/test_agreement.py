@@ -201,7 +201,7 @@ def test_the_twin_and_the_server_agree(kind: str, servers: Callable[[str], str])
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=100,
+                max_examples=70,
                 stateful_step_count=40,
                 deadline=None,
                 derandomize=True,

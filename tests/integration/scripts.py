@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -54,6 +55,13 @@ def kill(pid: int, number: int = signal.SIGKILL) -> None:
     assert running(pid), f"{pid} is there to be killed"
     os.kill(pid, number)
     until(lambda: not running(pid), f"{pid} is dead")
+
+
+def closed_port() -> int:
+    """Return a port of 127.0.0.1 where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def hosts(data_dir: Path) -> list[int]:

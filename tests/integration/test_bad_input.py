@@ -23,25 +23,26 @@ from raypool.errors import (
 from raypool.model import Checkpoint
 from tests.integration import flows
 from tests.integration.conftest import Account
-from tests.integration.scripts import until
+from tests.integration.scripts import closed_port, until
 
+NEVER = "never-made"
 WRONG: dict[str, tuple[Callable[[raypool.Pool], Any], str]] = {
     "id": (lambda p: p.run("no spaces!", flows.nothing), "'no spaces!' is not a business id"),
     "id type": (lambda p: p.run(5, flows.nothing), "'5' is not a business id"),
     "long id": (lambda p: p.get_or_create_instance("x" * 129), "is not a business id"),
     "key": (lambda p: p.remove_instance("business:../x"), "'../x' is not a business id"),
-    "e-mail": (lambda p: p.get_or_create_instance("b", email="nobody"), "not an e-mail address"),
-    "ttl": (lambda p: p.get_or_create_instance("b", ttl=-1), "ttl=-1 is not a duration"),
-    "idle": (lambda p: p.get_or_create_instance("b", idle_after="soon"), "idle_after"),
-    "unknown": (lambda p: p.get_or_create_instance("b", locales="de"), "locales: not an option"),
-    "browser": (lambda p: p.get_or_create_instance("b", browser="firefox"), "browser='firefox'"),
-    "concurrency": (lambda p: list(p.map(flows.nothing, ["b"], concurrency=-1)), "concurrency=-1"),
-    "no workers": (lambda p: list(p.map(flows.nothing, ["b"], concurrency=0)), "concurrency=0"),
-    "timeout": (lambda p: p.run("b", flows.nothing, timeout=0), "timeout=0 is not a duration"),
-    "nan": (lambda p: p.run("b", flows.nothing, timeout=float("nan")), "timeout=nan"),
-    "sync": (lambda p: p.run("b", lambda page: page.url), "is not an async function"),
-    "no function": (lambda p: p.run("b", "post_update"), "is not an async function"),
-    "argument": (lambda p: p.run("b", flows.nothing, (n for n in ())), "cannot be pickled"),
+    "e-mail": (lambda p: p.get_or_create_instance(NEVER, email="nobody"), "not an e-mail address"),
+    "ttl": (lambda p: p.get_or_create_instance(NEVER, ttl=-1), "ttl=-1 is not a duration"),
+    "idle": (lambda p: p.get_or_create_instance(NEVER, idle_after="soon"), "idle_after"),
+    "unknown": (lambda p: p.get_or_create_instance(NEVER, locales="de"), "locales: not an option"),
+    "browser": (lambda p: p.get_or_create_instance(NEVER, browser="firefox"), "browser='firefox'"),
+    "concurrency": (lambda p: list(p.map(flows.nothing, [NEVER], concurrency=-1)), "concurrency=-1"),
+    "no workers": (lambda p: list(p.map(flows.nothing, [NEVER], concurrency=0)), "concurrency=0"),
+    "timeout": (lambda p: p.run(NEVER, flows.nothing, timeout=0), "timeout=0 is not a duration"),
+    "nan": (lambda p: p.run(NEVER, flows.nothing, timeout=float("nan")), "timeout=nan"),
+    "sync": (lambda p: p.run(NEVER, lambda page: page.url), "is not an async function"),
+    "no function": (lambda p: p.run(NEVER, "post_update"), "is not an async function"),
+    "argument": (lambda p: p.run(NEVER, flows.nothing, (n for n in ())), "cannot be pickled"),
 }
 
 
@@ -60,12 +61,12 @@ def test_a_wrong_argument_is_refused_before_anything_happens(
     }
     assert caught.value.recovery
     assert not caught.value.retryable
-    assert not pool.sessions.get_sessions_by_business("b")
-    assert "b" not in {b.business_id for b in living_browsers()}
+    assert not pool.sessions.get_sessions_by_business(NEVER)
+    assert NEVER not in {b.business_id for b in living_browsers()}
 
 
 async def _fails(page: Any, url: str) -> None:
-    await flows.leave_traces(page, url, "before the error")
+    await flows.leave_traces(page, url, "before-the-error")
     raise LookupError("no such post\nsecond line")
 
 
@@ -128,7 +129,7 @@ def _goes_on(pool: raypool.Pool, account: Account) -> None:
 def test_a_function_that_raises_tells_so_and_its_state_is_saved(
     pool: raypool.Pool, account: Account, stored: Callable[[str], Checkpoint]
 ) -> None:
-    """The caller gets the very exception as cause; what was done before it is not lost."""
+    """The caller gets the very exception as cause; what came before it is not lost."""
     with pytest.raises(FunctionFailed) as caught:
         pool.run(account.business_id, _fails, account.site.url)
     assert caught.value.message == "the function raised LookupError: no such post"
@@ -137,7 +138,7 @@ def test_a_function_that_raises_tells_so_and_its_state_is_saved(
     assert caught.value.context["business_id"] == account.business_id
     assert caught.value.trace_id
     assert not caught.value.retryable
-    assert b"before the error" in stored(account.business_id).parts[f"storage:{account.site.url}"]
+    assert b"before-the-error" in stored(account.business_id).parts[f"storage:{account.site.url}"]
     _goes_on(pool, account)
 
 
@@ -152,7 +153,7 @@ def test_small_mistakes_of_a_function_cost_nothing(pool: raypool.Pool, account: 
     with pytest.raises(FunctionFailed, match="TimeoutError: .*200ms exceeded"):
         pool.run(business, _clicks_nothing)
     with pytest.raises(FunctionFailed, match="ERR_CONNECTION_REFUSED"):
-        pool.run(business, _goes, "http://127.0.0.1:1/")
+        pool.run(business, _goes, f"http://127.0.0.1:{closed_port()}/")
     with pytest.raises(FunctionFailed, match="TypeError"):
         pool.run(business, flows.who, "two", "arguments too many")
     _goes_on(pool, account)
@@ -223,7 +224,7 @@ def test_a_broken_part_costs_one_version(
     parts = f"test:{{0}}:parts:{pool.status(business).session_id}"
     good = stored(business).info.version
     before = set(redis.hkeys(parts))
-    pool.run(business, flows.leave_traces, account.site.url, "broken soon")
+    pool.run(business, flows.leave_traces, account.site.url, "broken-soon")
     broken = pool.status(business).checkpoint_version
     pool.remove_instance(f"business:{business}")
     for field in set(redis.hkeys(parts)) - before:
