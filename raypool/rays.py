@@ -105,7 +105,9 @@ def _knock(address: str) -> None:
         return
     try:
         where = urlsplit(address if "://" in address else f"//{address}")
-        socket.create_connection((where.hostname, where.port or _CLIENT_PORT), KNOCK_TIMEOUT_S).close()
+        socket.create_connection(
+            (where.hostname, where.port or _CLIENT_PORT), KNOCK_TIMEOUT_S
+        ).close()
     except (OSError, ValueError) as error:
         raise _not_connected(address, error) from error
 

@@ -1,6 +1,6 @@
 """What a caller asks of a business's browser: the ``**spec`` of ``get_or_create_instance``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -19,6 +19,12 @@ CONTEXT_OPTIONS = frozenset({
 })  # fmt: skip
 """Names of Playwright's ``Browser.new_context`` that a spec may carry. ``storage_state`` is not one
 of them: the checkpoint is where the state comes from."""
+
+
+SECRET_OPTIONS = frozenset({
+    "client_certificates", "extra_http_headers", "http_credentials", "proxy",
+})  # fmt: skip
+"""Those of them that may hold a password or a key: never stored or shown in plain."""
 
 
 class Frozen(BaseModel):
@@ -56,6 +62,10 @@ class SessionSpec(Frozen):
     probe: Probe | None = None
     context: dict[str, JsonValue] = Field(default_factory=dict)
     """Options of Playwright's ``new_context``, by its own names."""
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, redact(value) if name == "context" else value
 
     def merged(self, changes: "SpecChanges") -> Self:
         """Return this spec with *changes* laid over it; context options are merged by name."""

@@ -34,7 +34,7 @@ def main() -> int:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     dead = [line for name in listed.stdout.split() for line in dead_links(Path(name))]
-    print("\n".join(dead) or "no dead links")  # noqa: T201
+    print("\n".join(dead) or "no dead links")
     return bool(dead)
 
 

@@ -9,6 +9,9 @@ from rich.table import Table
 
 from raypool.cli.app import Json, app, out, print_json
 from raypool.errors import SessionNotFound
+from raypool.model import Session
+from raypool.redaction import HIDDEN
+from raypool.spec import SECRET_OPTIONS
 
 T = TypeVar("T")
 sessions = typer.Typer(help="List, show and delete session records.", no_args_is_help=True)
@@ -39,13 +42,21 @@ def list_(
 
     found = _with_records(read)
     if as_json:
-        print_json([s.model_dump(mode="json") for s in found])
+        print_json([shown(s) for s in found])
         return
     table = Table("session", "business", "status", "desired", "checkpoint", "expires")
     for s in found:
         expires = s.expires_at.strftime("%Y-%m-%d %H:%M:%S UTC")
         table.add_row(s.id, s.business_id, s.status, s.desired, str(s.checkpoint_version), expires)
     out.print(table)
+
+
+def shown(session: Session) -> dict[str, Any]:
+    """Return a session as people may see it: what may hold a password is hidden."""
+    data = session.model_dump(mode="json")
+    options = data["spec"]["context"]
+    data["spec"]["context"] = {k: HIDDEN if k in SECRET_OPTIONS else v for k, v in options.items()}
+    return data
 
 
 @sessions.command()
@@ -59,7 +70,7 @@ def show(session: str = typer.Argument(..., help="Session id."), as_json: bool =
         return found, await manager.checkpoints.list(session)
 
     found, versions = _with_records(read)
-    data = found.model_dump(mode="json")
+    data = shown(found)
     if as_json:
         print_json({**data, "checkpoints": [v.model_dump(mode="json") for v in versions]})
         return

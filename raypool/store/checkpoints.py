@@ -223,14 +223,9 @@ class RedisCheckpoints:
         return _Kept(manifests, created, broken)
 
     def _codec(self, record: Record) -> Codec:
-        session, prefix = record.session, self._keys.prefix
-        key = self._connection.keyring.unwrap(record.data_key, key_about(prefix, session.id))
-        return Codec(key, prefix, session.id)
-
-
-def key_about(prefix: str, session_id: str) -> bytes:
-    """Return what a session's data key is bound to."""
-    return f"{prefix}\x00{session_id}\x00key".encode()
+        session_id = record.session.id
+        key = self._connection.records.data_key(session_id, record.data_key)
+        return Codec(key, self._keys.prefix, session_id)
 
 
 def _manifest(

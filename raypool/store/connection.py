@@ -17,6 +17,7 @@ from raypool.store import scripts
 from raypool.store.client import build_client, close_client, partitions_for, shown, translated
 from raypool.store.crypto import DataKey, Keyring
 from raypool.store.keys import SCHEMA, Keys
+from raypool.store.records import Records
 from raypool.store.server_check import ServerReport, inspect_server
 
 _LANES = {"data": (5.0, 16), "leases": (2.0, 4)}
@@ -42,6 +43,7 @@ class Connection:
 
     def __init__(self, url: SecretStr, prefix: str, keyring: Keyring, name: str) -> None:
         self.url, self.keyring = url, keyring
+        self.records = Records(keyring, prefix)
         self.keys = Keys(prefix, partitions_for(url))
         self._name = f"{name}-{os.getpid()}"
         self._lanes: dict[tuple[asyncio.AbstractEventLoop, str], _Lane] = {}

@@ -6,7 +6,7 @@ from raypool.errors import CheckpointCorrupt, SessionNotFound
 from raypool.logs import get_logger
 from raypool.model import Desired, Session, SessionStatus
 from raypool.store.connection import Connection
-from raypool.store.records import Record, parse
+from raypool.store.records import Record
 
 log = get_logger(__name__)
 
@@ -40,7 +40,7 @@ class Indexes:
         """Return the record of a living session."""
         await self._connection.open()
         answer = await self._connection.script("read_record", [self._keys.session(session_id)], [])
-        return parse(dict(zip(answer[::2], answer[1::2], strict=True)))
+        return self._connection.records.parse(dict(zip(answer[::2], answer[1::2], strict=True)))
 
     async def existing(self, session_id: str) -> Record:
         """Return the record of a living session.
@@ -83,7 +83,7 @@ class Indexes:
         found: Sessions = []
         for fields in hashes:
             try:
-                record = parse(fields)
+                record = self._connection.records.parse(fields)
             except CheckpointCorrupt as error:
                 if not skip_broken:
                     raise

@@ -7,11 +7,9 @@ from typing import Any
 
 from raypool.errors import ErrorCodes, LeaseLost, VersionConflict, create_error
 from raypool.model import Observed, Session, SessionStatus
-from raypool.store.checkpoints import key_about
 from raypool.store.connection import Connection
-from raypool.store.crypto import DataKey
 from raypool.store.indexes import Indexes, missing
-from raypool.store.records import Record, fields_of
+from raypool.store.records import Record
 
 _ATTEMPTS = 20
 _LONGEST_PAUSE_S = 0.1
@@ -52,6 +50,7 @@ class Writer:
         """
         await self._connection.open()
         keys, partition = self._keys, self._keys.partition_of(after.business_id)
+        data_key = await self._data_key(before, after)
         rivals = await self._rivals(before, after, create_alone=create_alone)
         enter, left = self._moves(before, after)
         named = (f"business:{after.business_id}", "expiry", "status:active", "status:inactive",
@@ -64,7 +63,7 @@ class Writer:
             [after.id, operation, before.session.version if before else 0,
              max(1, int(after.ttl * 1000)), kind, after.business_id, len(enter), len(left),
              -1 if rivals is None else len(rivals), *(rivals or ()),
-             *fields_of(after), *([] if before else await self._data_key(after))],
+             *self._connection.records.fields_of(after, data_key), "data_key", data_key],
         )  # fmt: skip
         return await self._written(answer, before, after)
 
@@ -76,10 +75,11 @@ class Writer:
         enter = [self._keys.index(partition, name) for name in names[2:]]
         return enter, [self._keys.index(partition, name) for name in sorted(left)]
 
-    async def _data_key(self, session: Session) -> list[str]:
+    async def _data_key(self, before: Record | None, session: Session) -> str:
+        if before is not None:
+            return before.data_key
         await self._connection.check_meta()  # a server that came back empty lost it
-        about = key_about(self._keys.prefix, session.id)
-        return ["data_key", self._connection.keyring.wrap(DataKey.new(), about)]
+        return self._connection.records.new_data_key(session.id)
 
     async def _written(self, answer: Any, before: Record | None, after: Session) -> Session:
         match answer[0]:

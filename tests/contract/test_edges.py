@@ -326,3 +326,25 @@ async def test_sentinel_names_the_primary(sentinel: tuple[str, PlainRedis]) -> N
         assert len(await manager.events.tail("0", block_s=0.1)) == 4
         assert len(admin.client_list()) > 1
     _until(lambda: len(admin.client_list()) == 1)
+
+
+async def test_what_may_hold_a_password_is_sealed(fleet: Fleet) -> None:
+    """Proxy and HTTP credentials come back as given, and stand nowhere in Redis or in a repr."""
+    options = {
+        "proxy": {"server": "http://proxy:8080", "username": "u", "password": "canary-proxy"},
+        "http_credentials": {"username": "u", "password": "canary-http"},
+        "extra_http_headers": {"Authorization": "canary-header"},
+        "locale": "de-DE",
+    }
+    manager = fleet.manager()
+    made = await manager.create_session("b1", **options)
+    assert made.spec.context == options
+    await manager.update_session(made.id, locale="fr-FR")
+    again = await fleet.manager().get_session(made.id)
+    assert again is not None
+    assert again.spec.context == {**options, "locale": "fr-FR"}
+    assert "canary" not in repr(again)
+    (name,) = [key for key in await fleet.names() if f"session:{made.id}" in key]
+    raw = await fleet.admin.hgetall(f"{fleet.prefix}{name}")
+    assert b"fr-FR" in raw[b"spec"]
+    assert b"canary" not in b"".join(raw.values())
