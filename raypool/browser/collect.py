@@ -5,7 +5,7 @@ read before, with a warning that names it.
 """
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -78,8 +78,12 @@ async def collect(
         "reading the cookies",
     )
     found.parts[state.COOKIES] = state.encode(sorted(cookies["cookies"], key=_cookie_order))
-    found.parts |= await _storage(context, previous, found.warnings)
-    found.parts[state.TABS] = await _tabs(context, active, previous, pending, found.warnings)
+    hung = await _hung(context.pages)
+    if hung:
+        found.parts |= await _storage_beside(hung, context.pages, previous, found.warnings)
+    else:
+        found.parts |= await _storage(context, previous, found.warnings)
+    found.parts[state.TABS] = await _tabs(context, active, previous, pending, hung, found.warnings)
     return found
 
 
@@ -109,6 +113,47 @@ async def _storage(
     return parts
 
 
+async def _hung(pages: Sequence[Page]) -> list[Page]:
+    """Return the pages whose scripts do not end: Playwright's snapshot would wait for them for ever."""
+    asked = {asyncio.ensure_future(page.evaluate("0")): page for page in pages}
+    if not asked:
+        return []
+    _, late = await asyncio.wait(asked, timeout=TAB_TIMEOUT_S)
+    for task in asked:
+        task.add_done_callback(lambda t: t.cancelled() or t.exception())
+    return [page for task, page in asked.items() if task in late]
+
+
+async def _storage_beside(
+    hung: Sequence[Page],
+    pages: Sequence[Page],
+    previous: Mapping[str, bytes],
+    warnings: list[str],
+) -> dict[str, bytes]:
+    """Return localStorage as the other open pages show it, and the rest as it was before."""
+    sites = ", ".join(sorted({_origin_of(page.url) for page in hung}))
+    warnings.append(f"{sites} does not answer: IndexedDB and closed sites are kept as they were")
+    parts = {name: data for name, data in previous.items() if name.startswith(state.STORAGE)}
+    for page in pages:
+        if page in hung or not page.url.startswith("http"):
+            continue
+        try:
+            origin, items = await bounded(page.evaluate(_READ_STORAGE), TAB_TIMEOUT_S, "a tab")
+        except Exception as error:  # noqa: BLE001 -- as in _tab
+            warnings.append(f"tab {_origin_of(page.url)} could not be read: {_first_line(error)}")
+            continue
+        name = state.storage_part(origin)
+        before = state.decode(name, parts.pop(name)) if name in parts else {}
+        content = {"localStorage": items, "indexedDB": before.get("indexedDB", [])}
+        if any(content.values()):
+            parts[name] = state.encode(content)
+    return parts
+
+
+_READ_STORAGE = """() => [location.origin, Object.entries(localStorage)
+  .map(([name, value]) => ({ name, value })).sort((a, b) => a.name < b.name ? -1 : 1)]"""
+
+
 def _carry_databases(saved: Any, previous: Mapping[str, bytes]) -> None:
     before = {o["origin"]: o.get("indexedDB", []) for o in state.origins(previous)}
     now = {o["origin"] for o in saved["origins"]}
@@ -126,11 +171,17 @@ async def _tabs(
     active: Page | None,
     previous: Mapping[str, bytes],
     pending: Mapping[Page, str],
+    hung: Sequence[Page],
     warnings: list[str],
 ) -> bytes:
     pages = context.pages
     before = _tabs_before(previous)
-    tabs = [await _tab(page, pending.get(page), before, warnings) for page in pages]
+    tabs = [
+        _as_before(page.url, before)
+        if page in hung
+        else await _tab(page, pending.get(page), before, warnings)
+        for page in pages
+    ]
     index = pages.index(active) if active in pages else 0
     return state.encode({"active": index, "tabs": tabs})
 
@@ -146,13 +197,17 @@ async def _tab(
 ) -> dict[str, Any]:
     url = pending if pending and not page.url.startswith("http") else page.url
     if not page.url.startswith("http"):
-        return before.get(url, {"url": url, "scroll": [0, 0], "sessionStorage": {}})
+        return _as_before(url, before)
     try:
         origin, scroll, items = await bounded(page.evaluate(_READ_TAB), TAB_TIMEOUT_S, "a tab")
     except Exception as error:  # noqa: BLE001 -- a hung or closing page costs its tab, nothing else
         warnings.append(f"tab {_origin_of(url)} could not be read: {_first_line(error)}")
-        return before.get(url, {"url": url, "scroll": [0, 0], "sessionStorage": {}})
+        return _as_before(url, before)
     return {"url": url, "scroll": scroll, "sessionStorage": {origin: items} if items else {}}
+
+
+def _as_before(url: str, before: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    return before.get(url, {"url": url, "scroll": [0, 0], "sessionStorage": {}})
 
 
 _READ_TAB = """() => {
