@@ -36,10 +36,12 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect)
     monkeypatch.setattr(time, "sleep", guarded_sleep)
     monkeypatch.setattr(asyncio, "sleep", guarded_sleep_async)
+    was_up = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     if "ray" in sys.modules:
         monkeypatch.setattr(sys.modules["ray"], "init", _no_ray)
     yield
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():  # imported by the test itself
+    is_up = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    if is_up and not was_up:  # imported by the test itself
         sys.modules["ray"].shutdown()
         _no_ray()
 
