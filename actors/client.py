@@ -67,13 +67,23 @@ class RayFleet:
         return stopped
 
     async def overview(self) -> list[dict[str, Any]]:
-        """Return what the supervisor remembers of every instance."""
-        seen: list[dict[str, Any]] = await self._supervised(lambda s: s.overview.remote())
+        """Return what the supervisor remembers of every instance; nothing when there is none.
+
+        Looking must not start anything: a fleet that was taken down stays down.
+        """
+        try:
+            supervisor = await asyncio.to_thread(_supervisor, self._settings)
+            seen: list[dict[str, Any]] = await _awaited(supervisor.overview.remote())
+        except (ValueError, RayActorError):
+            return []
         return seen
 
     async def close(self, timeout: float) -> list[dict[str, Any]]:
-        """Stop every instance and the supervisor itself; return how each stop went."""
-        supervisor = await self._supervisor()
+        """Stop every instance and the supervisor itself; return how each stop went. Idempotent."""
+        try:
+            supervisor = await asyncio.to_thread(_supervisor, self._settings)
+        except ValueError:
+            return []
         results: list[dict[str, Any]] = await _awaited(supervisor.close.remote(timeout))
         await asyncio.to_thread(ray.kill, supervisor, no_restart=True)
         return results
@@ -116,7 +126,7 @@ def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle[Any]:
     from actors.supervisor import Supervisor  # noqa: PLC0415 -- pulls in the browser's side
 
     try:
-        return ray.get_actor(SUPERVISOR, settings.namespace)
+        return _supervisor(settings)
     except ValueError:
         options: dict[str, Any] = {
             "name": SUPERVISOR,
@@ -132,6 +142,10 @@ def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle[Any]:
             settings, keyring
         )
         return made
+
+
+def _supervisor(settings: Settings) -> ActorHandle[Any]:
+    return ray.get_actor(SUPERVISOR, settings.namespace)
 
 
 async def _awaited(reply: Awaitable[T]) -> T:

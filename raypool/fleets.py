@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
-from actors.client import RayFleet
+from actors.client import RayFleet, ensure_supervisor
 from raypool import local, rays
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
@@ -36,7 +36,9 @@ def up(settings: Settings, say: Say) -> dict[str, Any]:
 
 async def _wanted(settings: Settings, say: Say) -> int:
     async with connect_async(settings, say=say) as pool:
-        await pool.instances()  # makes the supervisor when it is missing
+        if settings.ray_address is not None:  # a local fleet's host has made its supervisor
+            keyring, _ = keyring_for(settings, embedded=False)
+            await asyncio.to_thread(ensure_supervisor, settings, keyring)
         return len(await pool.sessions.list_sessions(desired=Desired.RUNNING))
 
 

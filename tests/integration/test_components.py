@@ -76,6 +76,7 @@ async def test_cookies_come_back_as_they_were(kind: str, browser: Open, pages: P
         page = await live.page()
         await page.goto(f"{pages.url}/cookies")
         await page.goto(f"http://www.shop.localhost:{pages.port}/domain")
+        await page.goto(pages.url)  # where nothing sets a cookie again when the tab comes back
         saved = (await live.collect({})).parts
     cookies = {c["name"]: c for c in state.decode(state.COOKIES, saved[state.COOKIES])}
     assert set(cookies) == {c.partition("=")[0] for group in COOKIES.values() for c in group}
@@ -208,7 +209,7 @@ def _environment(process: psutil.Process) -> dict[str, str]:
         return {}
 
 
-async def test_death_is_told_once_with_its_reason(browser: Open, tmp_path: Path) -> None:
+async def test_death_is_told_once_with_its_reason(browser: Open) -> None:
     """Chromium and its driver die; whoever owns them hears of it once."""
     for victim, reason in (("browser_pid", "Chromium is gone"), ("driver_pid", "driver is gone")):
         directory, lost = InstanceDirectory("component", next(_tokens)), list[str]()
@@ -232,10 +233,9 @@ async def _tick() -> None:
     await asyncio.sleep(0.05)
 
 
-async def test_a_browser_that_is_not_there_is_said_so(tmp_path: Path, browser: Open) -> None:
+async def test_a_browser_that_is_not_there_is_said_so(browser: Open) -> None:
     """Before anything is started."""
-    with pytest.raises(RaypoolError, match="is not an executable file") as caught:
-        await launch(
-            SessionSpec(), InstanceDirectory("component", 0), {}, print, tmp_path / "missing"
-        )
+    directory, missing = InstanceDirectory("component", next(_tokens)), Path("/nowhere/chromium")
+    with pytest.raises(RaypoolError, match="/nowhere/chromium is not an executable") as caught:
+        await launch(SessionSpec(), directory, {}, print, missing)
     assert caught.value.code == "BROWSER_NOT_FOUND"
