@@ -69,29 +69,38 @@ async def begin(
     Raises:
         SessionLocked: Somebody else holds the business.
     """
-    business_id = incarnation.business_id
     asked_at = time.monotonic()
     lease = await leases.acquire(
-        business_id, incarnation.holder, ttl, supersedes=incarnation.supersedes
+        incarnation.business_id, incarnation.holder, ttl, supersedes=incarnation.supersedes
     )
-    homes: list[Home] = []
-
-    def lost(reason: str) -> None:
-        for home in homes:
-            home.kill_browser()
-        on_lost(reason)
-
-    def stuck() -> None:
-        for home in homes:
-            home.kill_browser()
-        on_stuck()
-
-    keeper = LeaseKeeper(lease, asked_at, open_leases, on_lost=lost, on_stuck=stuck)
+    doors = _Doors(on_lost, on_stuck)
+    keeper = LeaseKeeper(lease, asked_at, open_leases, on_lost=doors.lost, on_stuck=doors.stuck)
     keeper.start()
     try:
-        homes.append(await asyncio.to_thread(launcher.home, business_id, lease.token))
+        home = await asyncio.to_thread(launcher.home, lease.business_id, lease.token)
     except BaseException:
         keeper.stop()
         await leases.release(lease)
         raise
-    return Tenure(lease, leases, homes[0], keeper)
+    doors.home = home
+    return Tenure(lease, leases, home, keeper)
+
+
+class _Doors:
+    """Shuts the browser out before anybody is told why. Used from the keeper's thread."""
+
+    def __init__(self, on_lost: Callable[[str], None], on_stuck: Callable[[], None]) -> None:
+        self.home: Home | None = None
+        self._on_lost, self._on_stuck = on_lost, on_stuck
+
+    def lost(self, reason: str) -> None:
+        self._shut()
+        self._on_lost(reason)
+
+    def stuck(self) -> None:
+        self._shut()
+        self._on_stuck()
+
+    def _shut(self) -> None:
+        if self.home:
+            self.home.kill_browser()

@@ -24,10 +24,9 @@ from raypool.model import (
     InstanceStatus,
     Outcome,
     Session,
-    SignIn,
 )
-from raypool.phase import Phase
 from raypool.spec import parse_spec
+from raypool.status import status_of
 from raypool.store.sessions import RedisSessionManager
 
 log = get_logger(__name__)
@@ -271,7 +270,7 @@ class AsyncPool:
         overview = await self._fleet.overview()
         known = next((o for o in overview if o["business_id"] == business_id), None)
         live = await self._fleet.describe(business_id) if known else None
-        return _status(session, known or {}, live or {})
+        return status_of(session, known or {}, live or {})
 
     async def instances(self) -> list[InstanceStatus]:
         """Return the status of every business that is wanted or live."""
@@ -283,7 +282,7 @@ class AsyncPool:
                 sessions[business_id] = session
         live = await asyncio.gather(*(self._fleet.describe(b) for b in sorted(sessions)))
         return [
-            _status(sessions[b], known.get(b, {}), seen or {})
+            status_of(sessions[b], known.get(b, {}), seen or {})
             for b, seen in zip(sorted(sessions), live, strict=True)
         ]
 
@@ -295,34 +294,6 @@ class AsyncPool:
         if session is None:
             raise SessionNotFound(f"{business_id} has no active session")
         return session
-
-
-def _status(session: Session, known: dict[str, Any], live: dict[str, Any]) -> InstanceStatus:
-    """Lay what the instance says over what the supervisor remembers over what the record holds."""
-    observed = session.observed
-    phase = live.get("phase") or known.get("phase") or observed.phase
-    absent = phase in {Phase.ABSENT, Phase.BACKOFF}
-    return InstanceStatus(
-        business_id=session.business_id,
-        session_id=session.id,
-        phase=phase,
-        desired=session.desired,
-        sign_in=live.get("sign_in") or (SignIn.UNKNOWN if absent else observed.sign_in),
-        cluster=observed.cluster,
-        node_id=live.get("node_id", observed.node_id),
-        pid=live.get("pid"),
-        browser_pid=live.get("browser_pid"),
-        incarnation=known.get("incarnation", observed.incarnation),
-        fencing_token=session.fencing_token,
-        checkpoint_version=session.checkpoint_version,
-        last_good_version=session.last_good_version,
-        last_activity=session.last_activity,
-        expires_at=session.expires_at,
-        restarts=known.get("restarts", 0),
-        memory_bytes=live.get("memory_bytes"),
-        conditions=live.get("conditions", observed.conditions),
-        next_retry_at=known.get("next_retry_at"),
-    )
 
 
 def _business_of(key: str) -> str:

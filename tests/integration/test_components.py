@@ -1,5 +1,6 @@
 """A browser's state, read and put back, in one process: real Chromium, no Ray, no Redis."""
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -59,7 +60,7 @@ def browser(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
             yield live, [w for w in warnings if "sandbox" not in w]
             assert not lost
         finally:
-            live.abandon()
+            await live.close()
             directory.kill_browser()
             assert directory.wait_gone(10)
             directory.remove()
@@ -215,22 +216,19 @@ async def test_death_is_told_once_with_its_reason(browser: Open) -> None:
         directory, lost = InstanceDirectory("component", next(_tokens)), list[str]()
         live, _ = await launch(SessionSpec(), directory, {}, lost.append)
         psutil.Process(getattr(live, victim)).kill()
-        with contextlib.suppress(Exception):
-            await live.ping()
-        for _ in range(100):
-            if lost:
-                break
-            await _tick()
-        assert len(lost) == 1
-        assert reason in lost[0]
+        await _within(10, lambda: bool(lost))
         directory.kill_browser()
         assert directory.wait_gone(10)
+        await _within(10, lambda: not running(live.driver_pid))
+        await asyncio.sleep(0.1)  # whatever else there is to tell
+        assert len(lost) == 1
+        assert reason in lost[0]
 
 
-async def _tick() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.05)
+async def _within(seconds: float, holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.02)
 
 
 async def test_a_browser_that_is_not_there_is_said_so(browser: Open) -> None:
