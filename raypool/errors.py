@@ -38,7 +38,6 @@ __all__ = [
     "AuthenticationError",
     "BrowserError",
     "CheckpointCorrupt",
-    "CodeInfo",
     "CommandTimeout",
     "ConfigurationError",
     "ErrorCategory",

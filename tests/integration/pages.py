@@ -14,7 +14,7 @@ COOKIES = {
         "strict=6; SameSite=Strict",
         "secure=7; Secure; SameSite=None",
         "pathed=8; Path=/deep",
-        "quoted=\"a b\"",
+        'quoted="a b"',
         "empty=",
         "partitioned=9; Secure; SameSite=None; Partitioned; Path=/",
         "__Secure-prefixed=10; Secure; Path=/",

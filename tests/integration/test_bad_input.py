@@ -36,7 +36,10 @@ WRONG: dict[str, tuple[Callable[[raypool.Pool], Any], str]] = {
     "idle": (lambda p: p.get_or_create_instance(NEVER, idle_after="soon"), "idle_after"),
     "unknown": (lambda p: p.get_or_create_instance(NEVER, locales="de"), "locales: not an option"),
     "browser": (lambda p: p.get_or_create_instance(NEVER, browser="firefox"), "browser='firefox'"),
-    "concurrency": (lambda p: list(p.map(flows.nothing, [NEVER], concurrency=-1)), "concurrency=-1"),
+    "concurrency": (
+        lambda p: list(p.map(flows.nothing, [NEVER], concurrency=-1)),
+        "concurrency=-1",
+    ),
     "no workers": (lambda p: list(p.map(flows.nothing, [NEVER], concurrency=0)), "concurrency=0"),
     "timeout": (lambda p: p.run(NEVER, flows.nothing, timeout=0), "timeout=0 is not a duration"),
     "nan": (lambda p: p.run(NEVER, flows.nothing, timeout=float("nan")), "timeout=nan"),
@@ -47,9 +50,7 @@ WRONG: dict[str, tuple[Callable[[raypool.Pool], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_a_wrong_argument_is_refused_before_anything_happens(
-    what: str, pool: raypool.Pool
-) -> None:
+def test_a_wrong_argument_is_refused_before_anything_happens(what: str, pool: raypool.Pool) -> None:
     """The message names value and what fits; no record and no browser is made."""
     call, says = WRONG[what]
     with pytest.raises(ConfigurationError) as caught:

@@ -1,0 +1,125 @@
+"""A Ray cluster and a Redis that are not ours: raypool uses them, and leaves them as they are."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from raypool.browser.processes import living_browsers
+from raypool.store.crypto import Keyring
+from tests.contract.servers import program, running
+from tests.integration.scripts import RAYPOOL, ROOT, closed_port, until
+
+JOB = """
+async def where(page):
+    await page.goto("about:blank")
+    return page.url
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The variables that lead to a Ray head and a Redis of their own."""
+    server = program("redis") or program("valkey")
+    assert server is not None
+    token = tmp_path / "token"
+    token.write_text("t" * 64)
+    variables = {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAYPOOL_ENCRYPTION_KEYS": Keyring.generate(),
+        "RAYPOOL_DATA_DIR": str(tmp_path / "data"),
+        "PYTHONPATH": str(ROOT),
+    }
+    with tempfile.TemporaryDirectory(prefix="rp-") as short, running(server, Path(short)) as url:
+        address = f"127.0.0.3:{closed_port()}"
+        with _head(address, short, variables):
+            yield {**variables, "REDIS_URL": url, "RAYPOOL_RAY_ADDRESS": address}
+
+
+class _head:  # noqa: N801 -- used as a function
+    """A Ray head that runs for the block."""
+
+    def __init__(self, address: str, directory: str, variables: dict[str, str]) -> None:
+        host, port = address.split(":")
+        self._command = [
+            str(Path(sys.executable).parent / "ray"), "start", "--head", "--block",
+            f"--node-ip-address={host}", f"--port={port}", "--num-cpus=2",
+            '--resources={"browser": 4}', "--include-dashboard=false", "--disable-usage-stats",
+            f"--temp-dir={directory}/ray",
+        ]  # fmt: skip
+        self._variables = variables
+
+    def __enter__(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._variables,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __exit__(self, *_: object) -> None:
+        family = [*psutil.Process(self._process.pid).children(recursive=True)]
+        self._process.terminate()  # `ray start --block` takes its node down with it
+        self._process.wait(timeout=60)
+        psutil.wait_procs(family, timeout=20)
+        for left in family:
+            if left.is_running():
+                left.kill()
+
+
+def cli(environment: dict[str, str], *arguments: str) -> tuple[int, Any]:
+    """Run one command with --json; return its exit code and what it printed."""
+    done = subprocess.run(
+        [*RAYPOOL, *arguments, "--json"],
+        check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    lines = done.stdout.splitlines()
+    return done.returncode, [json.loads(line) for line in lines] if lines else done.stderr
+
+
+def browsers() -> set[str]:
+    """Businesses of this test that have a running browser."""
+    return {b.business_id for b in living_browsers() if b.business_id.startswith("cluster-")}
+
+
+@pytest.mark.timeout(240)
+def test_a_cluster_is_brought_up_used_looked_at_and_taken_down(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """`up`, `run`, `status`, `down`; looking at a fleet that is down starts nothing; `up` restores."""
+    job = tmp_path / "job.py"
+    job.write_text(JOB)
+    until(lambda: cli(environment, "up")[0] == 0, "the head is up", 60)
+    code, outcomes = cli(environment, "run", f"{job}:where", "cluster-1", "cluster-2")
+    assert (code, sorted(o["business_id"] for o in outcomes)) == (0, ["cluster-1", "cluster-2"])
+    assert browsers() == {"cluster-1", "cluster-2"}
+
+    code, (rows,) = cli(environment, "status")
+    assert code == 0
+    assert {row["business_id"]: row["phase"] for row in rows} == {
+        "cluster-1": "ready", "cluster-2": "ready",
+    }  # fmt: skip
+    assert cli(environment, "down") == (0, [{"down": True, "unsaved": []}])
+    until(lambda: not browsers(), "every browser is gone", 10)
+
+    code, (rows,) = cli(environment, "status")
+    assert code == 0
+    assert {row["phase"] for row in rows} == {"absent"}
+    assert browsers() == set()
+    code, (told,) = cli(environment, "up")
+    assert (code, told["wanted"]) == (0, 2)
+    until(lambda: browsers() == {"cluster-1", "cluster-2"}, "what was desired is back", 60)
+    assert cli(environment, "down")[0] == 0
