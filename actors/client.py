@@ -37,6 +37,7 @@ class RayFleet:
             lambda s: s.ready.remote(business_id, timeout, context.current())
         )
         calls.unpack_reply(reply)
+        self._handles.pop(business_id, None)  # the incarnation may be another one by now
 
     async def run(self, business_id: str, call: bytes, timeout: float) -> Any:
         """Run a packed call in the business's actor and return its result."""
@@ -56,6 +57,7 @@ class RayFleet:
             actor = await self._actor(business_id)
             return dict(await asyncio.wait_for(_awaited(actor.describe.remote()), 2.0))
         except (ValueError, RayError, TimeoutError):
+            self._handles.pop(business_id, None)
             return None
 
     async def stop(self, business_id: str, timeout: float) -> dict[str, Any] | None:
@@ -101,6 +103,7 @@ class RayFleet:
             raise lost(error) from error
 
     async def _actor(self, business_id: str) -> ActorHandle[Any]:
+        _still_connected()
         if business_id not in self._handles:
             self._handles[business_id] = await asyncio.to_thread(
                 ray.get_actor, business_actor(business_id), self._settings.namespace
@@ -125,6 +128,7 @@ def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle[Any]:
     """Return the fleet's supervisor, made when there is none. Idempotent; blocks on Ray."""
     from actors.supervisor import Supervisor  # noqa: PLC0415 -- pulls in the browser's side
 
+    _still_connected()
     try:
         return _supervisor(settings)
     except ValueError:
@@ -150,3 +154,13 @@ def _supervisor(settings: Settings) -> ActorHandle[Any]:
 
 async def _awaited(reply: Awaitable[T]) -> T:
     return await reply
+
+
+def _still_connected() -> None:
+    """Refuse what would make Ray start a cluster of its own, as it does for whoever has none."""
+    if not ray.is_initialized():
+        raise create_error(
+            ErrorCodes.NETWORK_RAY_UNREACHABLE,
+            "this process has left the Ray of its fleet",
+            recovery="Call raypool.connect() again: the pool was closed, or ray.shutdown() called.",
+        )

@@ -30,7 +30,7 @@ async def attempt(work: Work[T], place: Workplace, timeout: float) -> "asyncio.T
         await asyncio.wait({lost}, timeout=0 if await place.answers() else ALIVE_TIMEOUT_S)
     if lost.done() and not (task.done() and task.exception() is None):
         task.add_done_callback(swallow)
-        raise instance_lost(place, lost.result())
+        raise place.lost_error()
     return task
 
 
@@ -44,16 +44,6 @@ async def _past_deadline(
     task.cancel()
     return create_error(
         ErrorCodes.BROWSER_COMMAND_TIMEOUT, f"the function ran longer than {timeout:g} s"
-    )
-
-
-def instance_lost(place: Workplace, reason: str) -> RaypoolError:
-    """Return the error for a command whose browser died."""
-    business_id = place.session.business_id
-    return create_error(
-        ErrorCodes.BROWSER_INSTANCE_LOST,
-        f"the browser of {business_id} died while it was working: {reason}",
-        {"business_id": business_id},
     )
 
 

@@ -1,14 +1,15 @@
 """Keep a lease, beside the work and whatever the work does to its event loop.
 
-A thread with an event loop and a Redis connection of its own. It counts by the monotonic clock from
-before each request was sent: what the server believes can only last longer than what we believe.
+A thread with an event loop and a Redis connection of its own. It counts from before each request was
+sent, by a clock that goes on while the machine is suspended: what the server believes can only last
+longer than what we believe.
 """
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from raypool.errors import RaypoolError
 from raypool.logs import get_logger
@@ -19,7 +20,12 @@ log = get_logger(__name__)
 
 OpenLeases = Callable[[], AbstractAsyncContextManager[LeaseStore]]
 STUCK_GRACE_S = 5.0
-_POLL_S = 0.25
+_POLL_S = 0.1
+
+
+def now() -> float:
+    """Return seconds since the machine was started, the time that it slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class LeaseKeeper:
@@ -27,7 +33,7 @@ class LeaseKeeper:
 
     Args:
         lease: The lease that was acquired.
-        acquired_at: Monotonic time before the request that acquired it was sent.
+        acquired_at: Time (:func:`now`) before the request that acquired it was sent.
         open_leases: Opens a lease store bound to the loop that runs it.
         on_lost: Called once from the keeper's thread when the right to act is over. It must stop the
             browser before it returns.
@@ -49,6 +55,7 @@ class LeaseKeeper:
         self._valid_until = acquired_at + lease.ttl * 0.9
         self._hard_deadline: float | None = None
         self._stopped = threading.Event()
+        self._told = False
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
 
     def start(self) -> None:
@@ -60,45 +67,71 @@ class LeaseKeeper:
         self._stopped.set()
 
     def expect_end(self, deadline: float | None) -> None:
-        """Note by when (monotonic) the running command must have ended; None: no command runs."""
+        """Note by when (clock: :func:`now`) the running command must have ended; None: none runs."""
         self._hard_deadline = None if deadline is None else deadline + STUCK_GRACE_S
 
     def _run(self) -> None:
-        asyncio.run(self._keep())
+        try:
+            asyncio.run(self._keep())
+        except Exception as error:  # noqa: BLE001 -- without its keeper a lease is not held
+            self._end(f"its keeper failed: {error!r}")
 
     async def _keep(self) -> None:
-        async with self._open_leases() as leases:
-            next_renewal = time.monotonic() + self._lease.ttl / 3
-            while not self._stopped.is_set():
+        while not self._stopped.is_set():
+            try:
+                async with AsyncExitStack() as stack:
+                    async with asyncio.timeout(self._patience()):
+                        leases = await stack.enter_async_context(self._open_leases())
+                    await self._renew_on_time(leases)
+            except (RaypoolError, TimeoutError) as error:
+                self._complain(error)
                 await asyncio.sleep(_POLL_S)
-                now = time.monotonic()
-                if self._hard_deadline is not None and now > self._hard_deadline:
-                    self._on_stuck()
-                    return
-                if now >= next_renewal:
-                    next_renewal = now + self._lease.ttl / 3
-                    if reason := await self._renew(leases):
-                        self._end(reason)
-                        return
+            if self._over():
+                return
 
-    async def _renew(self, leases: LeaseStore) -> str | None:
-        """Renew once; return why the right to act is over, None while it is not."""
-        sent_at = time.monotonic()
+    async def _renew_on_time(self, leases: LeaseStore) -> None:
+        next_renewal = now() + self._lease.ttl / 3
+        while not self._over():
+            await asyncio.sleep(_POLL_S)
+            if now() >= next_renewal:
+                next_renewal = now() + self._lease.ttl / 3
+                await self._renew(leases)
+
+    async def _renew(self, leases: LeaseStore) -> None:
+        sent_at = now()
         try:
-            async with asyncio.timeout(self._lease.ttl / 3):
+            async with asyncio.timeout(self._patience()):
                 renewed = await leases.renew(self._lease)
         except (RaypoolError, TimeoutError) as error:
-            log.warning("lease not renewed", business_id=self._lease.business_id, error=str(error))
-            expired = time.monotonic() > self._valid_until
-            return "it could not be renewed in time" if expired else None
+            self._complain(error)
+            return
         if renewed:
             self._valid_until = sent_at + self._lease.ttl * 0.9
-            return None
-        return "somebody else holds it, or it expired"
+        else:
+            self._end("somebody else holds it, or it expired")
+
+    def _patience(self) -> float:
+        """Seconds that an answer may take: never past the moment when the right to act is over."""
+        return max(_POLL_S, min(self._lease.ttl / 3, self._valid_until - now()))
+
+    def _over(self) -> bool:
+        """Tell whether there is nothing to keep any more, after ending what is past its time."""
+        if self._stopped.is_set() or self._told:
+            return True
+        if self._hard_deadline is not None and now() > self._hard_deadline:
+            self._told = True
+            self._on_stuck()
+        elif now() > self._valid_until:
+            self._end("it could not be renewed in time")
+        return self._told
+
+    def _complain(self, error: Exception) -> None:
+        log.warning("lease not renewed", business_id=self._lease.business_id, error=repr(error))
 
     def _end(self, reason: str) -> None:
-        if self._stopped.is_set():
+        if self._stopped.is_set() or self._told:
             return
+        self._told = True
         self._on_lost(reason)
         if not self._stopped.wait(STUCK_GRACE_S):  # the event loop did not take the news
             self._on_stuck()

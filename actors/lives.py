@@ -147,7 +147,7 @@ class Lives:
             return
         instance.failures += 1
         instance.error = error
-        if error.code is ErrorCodes.BROWSER_INSTANCE_LOST:  # it died in its start, lease in hand
+        if error.context.get("death_certain"):  # it died in its start, lease in hand
             instance.supersedes = holder_id
         delay = max(backoff(instance.failures, self._dice()), error.retry_after or 0.0)
         instance.retry_at = self.clock() + delay
@@ -158,7 +158,10 @@ class Lives:
 
     async def _watch(self, instance: Instance) -> None:
         handle = instance.handle
-        death = await self._actors.death(handle)
+        try:
+            death = await self._actors.death(handle)
+        except Exception as error:  # noqa: BLE001 -- nobody can say how it ended
+            death = Death(certain=False, reason=repr(error))
         if instance.handle is not handle or instance.phase is Phase.STOPPING:
             return
         log.warning("instance died", business_id=instance.business_id, reason=death.reason)
@@ -168,23 +171,37 @@ class Lives:
         if self.clock() - instance.ready_at >= STEADY_S:
             instance.go(Phase.ABSENT)
             return
-        error = create_error(ErrorCodes.BROWSER_INSTANCE_LOST, f"it died: {death.reason}")
-        self._failed(instance, error, instance.holder_id)
+        lost = create_error(
+            ErrorCodes.BROWSER_INSTANCE_LOST,
+            f"it died: {death.reason}",
+            {"death_certain": death.certain},
+        )
+        self._failed(instance, lost, instance.holder_id)
 
     async def _stop(self, instance: Instance, timeout: float) -> None:
         if instance.starting:
             await asyncio.wait({instance.starting})
-        handle = instance.handle
-        if handle is None:
-            instance.stopped = StopResult(instance.business_id, False, why="it had not come up")
-        else:
-            try:
-                instance.stopped = await self._actors.stop(handle, timeout)
-            except Exception as error:  # noqa: BLE001 -- the outcome of a stop is data
-                instance.stopped = StopResult(instance.business_id, False, why=str(error))
+        try:
+            instance.stopped = await self._stopped(instance, timeout)
+        finally:
+            instance.handle = None
+            instance.go(Phase.ABSENT)
+
+    async def _stopped(self, instance: Instance, timeout: float) -> StopResult:
+        """Stop and kill; the outcome of a stop is data."""
+        business_id, handle = instance.business_id, instance.handle
+        try:
+            if handle is None:  # one that did not answer when it was adopted may do so now
+                found = await self._actors.find(business_id)
+                handle = found[0] if found else None
+            if handle is None:
+                return StopResult(business_id, saved=False, why="it had not come up")
+            result = await self._actors.stop(handle, timeout)
+        except Exception as error:  # noqa: BLE001
+            result = StopResult(business_id, saved=False, why=str(error) or "it did not answer")
+        if handle is not None:
             await self._actors.kill(handle)
-        instance.handle = None
-        instance.go(Phase.ABSENT)
+        return result
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         async def noticed() -> None:

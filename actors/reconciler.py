@@ -110,8 +110,19 @@ class Reconciler:
     async def close(self, timeout: float) -> list[StopResult]:
         """Stop everything, start nothing any more; the records keep what is desired."""
         self._closing = True
-        results = await asyncio.gather(*(self.stop(b, timeout) for b in list(self._instances)))
+        try:
+            await self.adopt()  # a new supervisor may not have looked yet
+            stops = (self.stop(business_id, timeout) for business_id in list(self._instances))
+            results = await asyncio.gather(*stops)
+        except BaseException:  # whoever asked is gone: the fleet goes on
+            self._closing = False
+            raise
         return [result for result in results if result]
+
+    def reopen(self) -> None:
+        """Go on after a :meth:`close` whose caller never came back to end the supervisor."""
+        self._closing = False
+        self._lives.wake()
 
     def overview(self) -> list[dict[str, Any]]:
         """Return what is remembered of every instance, for people."""

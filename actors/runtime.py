@@ -83,6 +83,8 @@ class RayRuntime:
         reply = getattr(actor, method).remote(*args)
         try:
             return await asyncio.wait_for(_awaited(reply), timeout)
+        except ActorUnavailableError as error:  # cannot be reached now: that is not dead
+            raise TimeoutError(str(error)) from error
         except RayActorError as error:
             raise lost(error) from error
 
@@ -94,11 +96,12 @@ class RayRuntime:
             except ActorUnavailableError:
                 await asyncio.sleep(0.5)  # cannot be reached now: that is not dead
             except ActorDiedError as error:
-                return Death(certain=await self._is_up(node_id), reason=_short(error))
+                return Death(certain=await self.is_up(node_id), reason=_short(error))
             except RayError as error:
                 return Death(certain=False, reason=_short(error))
 
-    async def _is_up(self, node_id: str) -> bool:
+    async def is_up(self, node_id: str) -> bool:
+        """Tell whether a node is there to vouch for the deaths of its processes."""
         # Only the node itself knows that a process is dead. When the node is gone, nobody does.
         nodes = await asyncio.to_thread(ray.nodes)
         return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)

@@ -6,16 +6,15 @@ All of it runs on one event loop. Commands take turns; ``describe`` and ``stop``
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from actors.commands import Work, attempt, instance_lost
-from actors.keeper import OpenLeases
+from actors.commands import Work, attempt
+from actors.keeper import OpenLeases, now
 from actors.life import Incarnation, StopResult
 from actors.ports import Launcher, Stores
 from actors.tenure import Tenure, begin
-from actors.workplace import ALIVE_TIMEOUT_S, Workplace, not_ready
+from actors.workplace import ALIVE_TIMEOUT_S, Workplace, not_ready, swallow
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, RaypoolError, StoreUnavailable, create_error
 from raypool.logs import get_logger
@@ -127,7 +126,7 @@ class InstanceSession:
         """
         async with self._turn:
             place, tenure = await self._ready()
-            tenure.expect_end(time.monotonic() + timeout)
+            tenure.expect_end(now() + timeout)
             try:
                 task = await attempt(work, place, timeout)
             except RaypoolError as error:
@@ -147,23 +146,25 @@ class InstanceSession:
 
     async def _save(self, place: Workplace, reason: str) -> CheckpointInfo:
         """Save; an error that comes from the browser's death is told as such."""
+        browser = place.browser
         try:
             return await place.save(reason)
         except StoreUnavailable as error:
             raise create_error(
-                error.code, f"what was done is not saved yet, the browser holds it: {error.message}"
+                ErrorCodes.STORAGE_NOT_SAVED,
+                f"what was done is not saved yet, the browser holds it: {error.message}",
             ) from error
         except RaypoolError as error:
             if error.code is ErrorCodes.SESSION_LEASE_LOST:
                 self._lease_lost(error.message)
-            elif error.code is ErrorCodes.BROWSER_CHECKPOINT_FAILED:  # it does not answer any more
-                await place.drop()
+            elif error.code is ErrorCodes.BROWSER_CHECKPOINT_FAILED and place.browser is browser:
+                await place.drop()  # it does not answer any more
                 self._rebuild_soon(error.message)
             raise
         except Exception as error:
             await asyncio.wait({place.lost}, timeout=ALIVE_TIMEOUT_S)
             if place.lost.done():
-                raise instance_lost(place, place.lost.result()) from error
+                raise place.lost_error() from error
             raise create_error(
                 ErrorCodes.BROWSER_CHECKPOINT_FAILED, f"the state could not be read: {error}"
             ) from error
@@ -194,13 +195,21 @@ class InstanceSession:
         assert self._place is not None  # noqa: S101 -- there was a browser
         try:
             await self._place.drop()
-            await self._place.open()
+            await self._reopen(self._place)
         except Exception as error:  # noqa: BLE001 -- whatever it was, this life is over
             await self._end(f"its browser died ({reason}) and could not be rebuilt: {error}")
             return
         self.phase = transition(self.phase, Phase.READY)
         log.info("browser rebuilt", reason=reason)
         await self._report()
+
+    async def _reopen(self, place: Workplace) -> None:
+        opening = asyncio.ensure_future(place.open())
+        done, _ = await asyncio.wait({opening}, timeout=self._settings.start_timeout)
+        if not done:  # never cancel what may be inside Playwright
+            opening.add_done_callback(swallow)
+            raise create_error(ErrorCodes.BROWSER_START_FAILED, "it did not come up in time")
+        opening.result()
 
     # -- the end -----------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from actors.reconciler import Reconciler
 from actors.runtime import RayRuntime, title_process
 from raypool import calls, context, logs
 from raypool.config import Settings
-from raypool.errors import RaypoolError
+from raypool.errors import ErrorCodes, RaypoolError
 from raypool.store.crypto import Keyring
 from raypool.store.sessions import RedisSessionManager
 
@@ -45,6 +45,7 @@ class BusinessActors:
         """Create the actor and bring it up; returns it when ready."""
         handle = await self._runtime.create(incarnation.business_id)
         timeout = self._settings.start_timeout
+        seen: dict[str, Any] = {}
         try:
             seen = await self._runtime.call(handle, "describe", timeout=timeout)
             holder = incarnation.holder.model_copy(
@@ -55,6 +56,11 @@ class BusinessActors:
                 handle, "start", life, self._settings, self._keyring, timeout=timeout
             )
             calls.unpack_reply(reply)
+        except RaypoolError as error:
+            if error.code is ErrorCodes.BROWSER_INSTANCE_LOST:
+                error.context["death_certain"] = await self._runtime.is_up(seen.get("node_id", ""))
+            await self._runtime.kill(handle)
+            raise
         except BaseException:
             await self._runtime.kill(handle)
             raise
@@ -132,6 +138,10 @@ class Supervisor:
         """Stop every instance, each after an acknowledged checkpoint; start nothing any more."""
         results = await self._reconciler.close(timeout)
         return [asdict(result) for result in results]
+
+    async def reopen(self) -> None:
+        """Bring back what is desired, after a `down` that was cut off half-way."""
+        self._reconciler.reopen()
 
     async def overview(self) -> list[dict[str, Any]]:
         """Return what is remembered of every instance."""

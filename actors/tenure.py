@@ -6,10 +6,9 @@ process that was started in it.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 
-from actors.keeper import LeaseKeeper, OpenLeases
+from actors.keeper import LeaseKeeper, OpenLeases, now
 from actors.life import Incarnation
 from actors.ports import Home, Launcher
 from raypool.errors import RaypoolError
@@ -27,7 +26,7 @@ class Tenure:
         self._lease, self._leases, self._keeper = lease, leases, keeper
 
     def expect_end(self, deadline: float | None) -> None:
-        """Note by when (monotonic) the running command must have ended; None: none runs."""
+        """Note by when (clock of the keeper) the running command must have ended; None: none runs."""
         self._keeper.expect_end(deadline)
 
     async def clear(self) -> None:
@@ -69,7 +68,7 @@ async def begin(
     Raises:
         SessionLocked: Somebody else holds the business.
     """
-    asked_at = time.monotonic()
+    asked_at = now()
     lease = await leases.acquire(
         incarnation.business_id, incarnation.holder, ttl, supersedes=incarnation.supersedes
     )

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from actors.ports import Browser, Launcher, Stores
+from actors.ports import Browser, Launcher, State, Stores
 from actors.tenure import Tenure
-from raypool.errors import ErrorCodes, create_error
+from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.model import CheckpointInfo, CheckpointMeta, Condition, Session, SignIn
 from raypool.retry import with_retry
 from raypool.signin.probe import look
+from raypool.state import cookie_names
 
 ALIVE_TIMEOUT_S = 1.0
 
@@ -46,44 +47,92 @@ class Workplace:
         self._stores, self._launcher, self._tenure = stores, launcher, tenure
         self._node_id, self._on_lost = node_id, on_lost
         self._parts: Mapping[str, bytes] = {}
+        self._state = asyncio.Lock()
 
     async def open(self) -> None:
-        """Launch a browser and bring back the newest usable state: at start and after a loss."""
-        found, notes = await self._stores.checkpoints.load_usable(self.session.id)
-        self._parts = found.parts if found else {}
-        self.checkpoint = found.info if found else None
-        self.lost = asyncio.get_running_loop().create_future()
-        self.browser, warnings = await self._launcher.launch(
-            self.session.spec, self._tenure.home, self._parts, self._gone
-        )
-        await self.browser.open_tabs(self._parts, warnings)
-        self.sign_in = await self._look(self.browser)
+        """Launch a browser and bring back the newest usable state: at start and after a loss.
+
+        Waits for a save that is under way: what it gets acknowledged must be in the new browser.
+
+        Raises:
+            BrowserError: It did not come up, or died while it did.
+        """
+        async with self._state:
+            found, notes = await self._stores.checkpoints.load_usable(self.session.id)
+            self._parts = found.parts if found else {}
+            self.checkpoint = found.info if found else None
+            self.lost = asyncio.get_running_loop().create_future()
+            self.browser, warnings = await self._launcher.launch(
+                self.session.spec, self._tenure.home, self._parts, self._gone
+            )
+            await self.browser.open_tabs(self._parts, warnings)
+            self.sign_in = await self._look(self.present)
+            if self.browser is None:
+                raise self.lost_error()
         self._note("Started", (*notes, *warnings))
 
     async def save(self, reason: str) -> CheckpointInfo:
-        """Save the whole state; what did not change costs nothing. Returns the acknowledged version."""
+        """Save the whole state; what did not change costs nothing. Returns the acknowledged version.
+
+        Raises:
+            InstanceLost: The browser died before all of its state was read.
+        """
         browser = self.present
-        probe = self.session.spec.probe
-        if probe is not None and probe.url is None:  # one that needs no page of its own is cheap
-            self.sign_in = await self._look(browser)
-        collected = await browser.collect(self._parts)
-        meta = CheckpointMeta(
-            reasons=(reason,),
-            node_id=self._node_id,
-            sign_in=self.sign_in,
-            warnings=tuple(collected.warnings),
-        )
+        async with self._state:
+            collected = await self._read(browser)
+            self.sign_in = await self._verdict(browser, collected)
+            meta = CheckpointMeta(
+                reasons=(reason,),
+                node_id=self._node_id,
+                sign_in=self.sign_in,
+                warnings=tuple(collected.warnings),
+            )
+            info = await self._commit(collected, meta)
+            self._parts, self.checkpoint = collected.parts, info
+        self._note("Saved", meta.warnings)
+        return info
+
+    async def _read(self, browser: Browser) -> State:
+        """Read the state, or say that the browser died: half a state must not be taken for one."""
+        lost = self.lost
+        reading = asyncio.ensure_future(browser.collect(self._parts))
+        ends: set[asyncio.Future[Any]] = {reading, lost}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not lost.done() and not await self.answers():
+            # The state of a dying browser may be read, empty, before the news of its death.
+            await asyncio.wait({lost}, timeout=ALIVE_TIMEOUT_S)
+        if lost.done():
+            reading.add_done_callback(swallow)
+            raise self.lost_error()
+        return await reading
+
+    async def _commit(self, collected: State, meta: CheckpointMeta) -> CheckpointInfo:
         operation = uuid.uuid4().hex  # the same for each attempt: a lost reply must not save twice
-        info = await with_retry(
+        return await with_retry(
             lambda: self._stores.checkpoints.save(
                 self.session.id, self._tenure.token, collected.parts, meta, op_id=operation
             ),
             base_delay=0.2,
             max_attempts=5,
         )
-        self._parts, self.checkpoint = collected.parts, info
-        self._note("Saved", meta.warnings)
-        return info
+
+    async def _verdict(self, browser: Browser, collected: State) -> SignIn:
+        """Ask the probe; one with a page of its own only when something may have changed."""
+        probe = self.session.spec.probe
+        known = self.sign_in is SignIn.SIGNED_IN and probe is not None and probe.url is not None
+        if known and cookie_names(collected.parts) == cookie_names(self._parts):
+            return self.sign_in
+        return await self._look(browser)
+
+    def lost_error(self) -> RaypoolError:
+        """Return the error for a command whose browser died."""
+        business_id = self.session.business_id
+        reason = self.lost.result() if self.lost.done() else "it is gone"
+        return create_error(
+            ErrorCodes.BROWSER_INSTANCE_LOST,
+            f"the browser of {business_id} died while it was working: {reason}",
+            {"business_id": business_id},
+        )
 
     async def drop(self) -> None:
         """Get rid of the browser, whatever state it is in; return when its processes are gone."""

@@ -45,6 +45,7 @@ class ErrorCodes(StrEnum):
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     STORAGE_READ_ONLY = "STORAGE_READ_ONLY"
     STORAGE_FULL = "STORAGE_FULL"
+    STORAGE_NOT_SAVED = "STORAGE_NOT_SAVED"
     STORAGE_ACCESS_DENIED = "STORAGE_ACCESS_DENIED"
     STORAGE_UNSUPPORTED = "STORAGE_UNSUPPORTED"
     STORAGE_CORRUPT = "STORAGE_CORRUPT"
@@ -198,6 +199,13 @@ CODES: Mapping[ErrorCodes, CodeInfo] = {
         True,
         "Redis is out of memory or its disk is full.",
         "Give it more memory or disk; nothing that was acknowledged is lost.",
+    ),
+    ErrorCodes.STORAGE_NOT_SAVED: CodeInfo(
+        _ST,
+        False,
+        "The function ran, but what it changed is not saved yet.",
+        "When Redis is back, call pool.checkpoint(business); running the function again would do "
+        "its work twice.",
     ),
     ErrorCodes.STORAGE_ACCESS_DENIED: CodeInfo(
         _ST,

@@ -18,6 +18,8 @@ from raypool.store.embedded import EmbeddedServer
 from raypool.store.sessions import RedisSessionManager
 from raypool.wiring import connect_async
 
+LOOK_EVERY_S = 2.0
+
 
 def up(settings: Settings, say: Say) -> dict[str, Any]:
     """Bring the fleet up and leave it running. Idempotent.
@@ -38,7 +40,8 @@ async def _wanted(settings: Settings, say: Say) -> int:
     async with connect_async(settings, say=say) as pool:
         if settings.ray_address is not None:  # a local fleet's host has made its supervisor
             keyring, _ = keyring_for(settings, embedded=False)
-            await asyncio.to_thread(ensure_supervisor, settings, keyring)
+            supervisor = await asyncio.to_thread(ensure_supervisor, settings, keyring)
+            await supervisor.reopen.remote()
         return len(await pool.sessions.list_sessions(desired=Desired.RUNNING))
 
 
@@ -46,7 +49,9 @@ def stay(settings: Settings) -> list[dict[str, Any]]:
     """Wait for Ctrl-C or SIGTERM, then take the fleet down; return what could not be saved."""
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    signal.sigwait(signals)
+    while signal.sigtimedwait(signals, LOOK_EVERY_S) is None:
+        if settings.ray_address is None:
+            _running(settings).close()  # raises when the fleet is gone: nothing is left to stay for
     return down(settings)
 
 

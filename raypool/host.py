@@ -140,7 +140,7 @@ class Host:
             stops = await asyncio.wait_for(self._fleet.close(STOP_TIMEOUT_S), 3 * STOP_TIMEOUT_S)
             unsaved = [stop for stop in stops if not stop["saved"]]
         except Exception as error:  # noqa: BLE001 -- going down must end
-            unsaved = [{"business_id": "*", "why": f"the fleet did not answer: {error}"}]
+            unsaved = [{"business_id": "*", "why": f"the fleet did not answer: {error!r}"}]
         for stop in unsaved:
             log.error("not saved", **stop)
         await asyncio.to_thread(rays.stop_local)

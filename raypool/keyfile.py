@@ -1,5 +1,6 @@
 """Where the encryption keys come from: the setting, or a key file beside the embedded server."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -38,11 +39,25 @@ def keyring_for(settings: Settings, *, embedded: bool) -> tuple[Keyring, SecretS
 
 
 def _read_or_make(path: Path) -> str:
+    """Return the key in *path*, made and on disk, whole, before anything is encrypted with it."""
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(Keyring.generate())
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # somebody was faster: theirs counts
+            os.link(fresh, path)
+            log.info("encryption key made", path=str(path))
+        fresh.unlink()
+        _sync(path.parent)
+    return path.read_text().strip()
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key := Keyring.generate())
-    log.info("encryption key made", path=str(path))
-    return key
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

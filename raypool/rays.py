@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,17 +65,40 @@ def _init_head(settings: Settings, slots: int) -> Any:
     )
 
 
+class _Connection:
+    """This process's one connection to Ray, shared by all its pools; gone with the last of them."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pools = 0
+
+
+_connection = _Connection()
+
+
 def connect(settings: Settings, token_file: Path | None) -> bool:
-    """Connect this process to the Ray cluster of *settings*; return whether it was not before.
+    """Connect this process to the Ray cluster of *settings*; return whether :func:`leave` is due.
+
+    It is not when the caller's own program had connected before: then the connection is its own.
 
     Raises:
         NetworkError: It cannot be reached.
         ConfigurationError: It runs another version, or this process uses another Ray already.
     """
+    with _connection.lock:
+        if not ray.is_initialized():
+            _init_driver(settings, token_file)
+            _connection.pools = 1
+            return True
+        _same_cluster(settings.ray_address or "auto")
+        if not _connection.pools:
+            return False
+        _connection.pools += 1
+        return True
+
+
+def _init_driver(settings: Settings, token_file: Path | None) -> None:
     address = settings.ray_address or "auto"
-    if ray.is_initialized():
-        _same_cluster(address)
-        return False
     _knock(address)
     if token_file:
         _use_token(token_file)
@@ -89,7 +113,6 @@ def connect(settings: Settings, token_file: Path | None) -> bool:
         )
     except Exception as error:
         raise _not_connected(address, error) from error
-    return True
 
 
 def dashboard_url() -> str | None:
@@ -113,8 +136,11 @@ def _knock(address: str) -> None:
 
 
 def leave() -> None:
-    """Disconnect this process from Ray. Idempotent."""
-    ray.shutdown()
+    """Give back what :func:`connect` counted; the last one disconnects this process."""
+    with _connection.lock:
+        _connection.pools -= 1
+        if not _connection.pools:
+            ray.shutdown()
 
 
 def stop_local() -> None:

@@ -66,6 +66,12 @@ def origins(parts: Mapping[str, bytes]) -> list[dict[str, Any]]:
     ]
 
 
+def cookie_names(parts: Mapping[str, bytes]) -> frozenset[tuple[str, str]]:
+    """Return domain and name of each cookie: what changes when somebody signs in or out."""
+    cookies = decode(COOKIES, parts[COOKIES]) if COOKIES in parts else []
+    return frozenset((str(c.get("domain", "")), str(c.get("name", ""))) for c in cookies)
+
+
 def parts_from_json(cookies_json: str | None, storage_json: str | None) -> dict[str, bytes]:
     """Return the parts for what other services pass as JSON text.
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
+from raypool.errors import ErrorCodes, create_error
 from raypool.model import CheckpointInfo, InstanceStatus, Outcome
 from raypool.pool import AsyncPool
 
@@ -22,13 +23,29 @@ class LoopThread:
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run *work* on the loop and return its result; Ctrl-C cancels it."""
+        """Run *work* on the loop and return its result; Ctrl-C cancels it.
+
+        Raises:
+            ConfigurationError: The loop has ended.
+        """
+        if self.closed:
+            work.close()
+            raise create_error(
+                ErrorCodes.CONFIG_INVALID,
+                "the pool is closed",
+                recovery="Call raypool.connect() again, or stay inside its `with` block.",
+            )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
             raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether the loop has ended."""
+        return self._loop.is_closed()
 
     def close(self) -> None:
         """End the loop. Idempotent."""
@@ -80,6 +97,8 @@ class Pool:
 
     def close(self) -> None:
         """Leave the fleet. Idempotent. The last to leave a local fleet brings it down in order."""
+        if self._loop.closed:
+            return
         try:
             self._loop.call(self._pool.close())
         finally:

@@ -21,9 +21,9 @@ from playwright.async_api import Error as PlaywrightError
 
 from raypool.browser.collect import Collected, collect
 from raypool.browser.executable import find_chromium
+from raypool.browser.failures import start_failed, takes, unfit
 from raypool.browser.processes import MARKER, InstanceDirectory, sweep, tree_memory
 from raypool.browser.restore import new_context, open_tabs, set_cookies
-from raypool.errors import ErrorCodes, create_error
 from raypool.logs import get_logger
 from raypool.spec import SessionSpec
 
@@ -104,8 +104,16 @@ class LiveBrowser:
         )
 
     async def open_tabs(self, parts: Mapping[str, bytes], warnings: list[str]) -> None:
-        """Bring back the saved tabs."""
-        self._active, self._pending = await open_tabs(self.context, parts, warnings)
+        """Bring back the saved tabs.
+
+        Raises:
+            ConfigurationError: Chromium makes no page with the options of its context.
+            BrowserError: It died meanwhile.
+        """
+        try:
+            self._active, self._pending = await open_tabs(self.context, parts, warnings)
+        except PlaywrightError as error:
+            raise (unfit if self.browser.is_connected() else start_failed)(error) from error
 
     async def close(self) -> None:
         """Close everything in order; what does not close in time is left to be killed."""
@@ -165,6 +173,7 @@ async def launch(
 
     Raises:
         BrowserError: There is no Chromium, or it does not start.
+        ConfigurationError: It does not take the options of *spec*.
     """
     warnings: list[str] = []
     found = find_chromium(spec.browser, executable)
@@ -174,8 +183,9 @@ async def launch(
         context_id = await _context_id(started.cdp)
         await set_cookies(started.cdp, context_id, parts, warnings)
     except PlaywrightError as error:
+        why = start_failed if await takes(started.browser, spec.context) else unfit
         await started.playwright.stop()
-        raise _start_failed(error) from error
+        raise why(error) from error
     return LiveBrowser(started, context, context_id, on_lost), warnings
 
 
@@ -193,7 +203,7 @@ async def _start(
         browser_pid = await _browser_pid(cdp)
     except PlaywrightError as error:
         await playwright.stop()
-        raise _start_failed(error) from error
+        raise start_failed(error) from error
     directory.record(driver_pid=driver_pid, browser_pid=browser_pid)
     return _Parts(playwright, browser, cdp, driver_pid, browser_pid)
 
@@ -242,11 +252,6 @@ async def _context_id(cdp: CDPSession) -> str:
     """Return the CDP id of the only context that was made in this browser."""
     contexts = await cdp.send("Target.getBrowserContexts")
     return str(contexts["browserContextIds"][0])
-
-
-def _start_failed(error: Exception) -> Exception:
-    line = next((ln for ln in str(error).splitlines() if ln.strip()), type(error).__name__)
-    return create_error(ErrorCodes.BROWSER_START_FAILED, f"Chromium did not start: {line[:300]}")
 
 
 def _swallow(task: "asyncio.Future[None]") -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from raypool.errors import ErrorCategory, ErrorCodes, RaypoolError
 
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
+out = Console(markup=False, highlight=False)  # what sites and errors say is no markup
 err = Console(stderr=True)
 
 Json = typer.Option(False, "--json", help="Print JSON on standard output.")
@@ -60,8 +61,8 @@ def show_error(error: RaypoolError, *, as_json: bool) -> int:
     """Show an error as one sentence, its hint and its trace id; return the exit code."""
     if as_json:
         print_json({"error": error.to_dict()})
-    print_line(f"[red]error:[/] {_plain(error.message)}", err)
-    print_line(f"  {_plain(error.recovery)}", err)
+    print_line(f"[red]error:[/] {plain(error.message)}", err)
+    print_line(f"  {plain(error.recovery)}", err)
     if error.trace_id:
         print_line(f"  trace id {error.trace_id}", err)
     if error.code in _UNREACHABLE:
@@ -69,6 +70,6 @@ def show_error(error: RaypoolError, *, as_json: bool) -> int:
     return WRONG_USE if error.category is ErrorCategory.CONFIGURATION else FAILED
 
 
-def _plain(text: str) -> str:
-    """Escape what rich would take for markup."""
-    return text.replace("[", r"\[")
+def plain(text: str) -> str:
+    """Return *text* for a console that reads markup, as it stands."""
+    return escape(text)

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from raypool.cli.app import FAILED, Json, app, err, out, print_json, print_line, say
+from raypool.cli.app import FAILED, Json, app, err, out, plain, print_json, print_line, say
 from raypool.errors import ErrorCodes, create_error
 
 
@@ -61,7 +61,7 @@ def _ended(unsaved: list[dict[str, Any]], *, as_json: bool) -> None:
     elif not unsaved:
         out.print("The fleet is down; everything was saved.")
     for stop in unsaved:
-        err.print(f"[red]not saved:[/] {stop['business_id']}: {stop['why']}", highlight=False)
+        print_line(f"[red]not saved:[/] {plain(stop['business_id'])}: {plain(stop['why'])}", err)
     if unsaved:
         raise typer.Exit(FAILED)
 
@@ -81,7 +81,7 @@ def status(
         return
     if business:
         for name, value in found[0].model_dump(mode="json").items():
-            out.print(f"{name:20} {value}", highlight=False)
+            out.print(f"{name:20} {value}")
         return
     table = Table(
         "business", "phase", "signed in", "checkpoint", "restarts", "memory", "conditions"
@@ -126,8 +126,8 @@ def run(
                             "value": outcome.value, "error": _error(outcome.error),
                             "seconds": round(outcome.seconds, 3)})  # fmt: skip
             else:
-                what = outcome.value if outcome.ok else f"[red]{_error(outcome.error)}[/]"
-                out.print(f"{outcome.business_id}: {what}", highlight=False)
+                what = outcome.value if outcome.ok else _error(outcome.error)
+                out.print(f"{outcome.business_id}: {what}", style=None if outcome.ok else "red")
     if failed:
         raise typer.Exit(FAILED)
 

@@ -75,7 +75,7 @@ def show(session: str = typer.Argument(..., help="Session id."), as_json: bool =
         print_json({**data, "checkpoints": [v.model_dump(mode="json") for v in versions]})
         return
     for name, value in data.items():
-        out.print(f"{name:20} {value}", highlight=False)
+        out.print(f"{name:20} {value}")
     table = Table("version", "created", "bytes", "signed in", "reasons", "warnings")
     for v in versions:
         signed_in = "—" if v.signed_in is None else str(v.signed_in)

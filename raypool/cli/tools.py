@@ -47,7 +47,7 @@ def install_browser(
     if as_json:
         print_json({"path": str(found.path), "source": found.source})
     else:
-        out.print(f"Chromium: {found.path} ({found.source})", highlight=False)
+        out.print(f"Chromium: {found.path} ({found.source})")
 
 
 keys = typer.Typer(help="Encryption keys.", no_args_is_help=True)

@@ -66,6 +66,24 @@ def test_a_wrong_argument_is_refused_before_anything_happens(what: str, pool: ra
     assert NEVER not in {b.business_id for b in living_browsers()}
 
 
+@pytest.mark.parametrize(
+    ("option", "wrong", "right"),
+    [("viewport", {"width": "wide"}, None), ("timezone_id", "Mars/Base", "Asia/Tokyo")],
+)
+def test_an_option_that_only_chromium_can_judge(
+    option: str, wrong: Any, right: Any, pool: raypool.Pool, business: str
+) -> None:
+    """Told when the browser refuses it, not when waiting for it has taken too long; then mended."""
+    began = time.monotonic()
+    with pytest.raises(ConfigurationError, match="does not take an option") as caught:
+        pool.get_or_create_instance(business, **{option: wrong})
+    assert time.monotonic() - began < 30
+    assert caught.value.code is ErrorCodes.CONFIG_INVALID_ARGUMENT
+    assert "get_or_create_instance" in caught.value.recovery
+    pool.get_or_create_instance(business, **{option: right})
+    assert pool.run(business, flows.nothing) == "about:blank"
+
+
 async def _fails(page: Any, url: str) -> None:
     await flows.leave_traces(page, url, "before-the-error")
     raise LookupError("no such post\nsecond line")

@@ -248,7 +248,7 @@ def test_sessions_are_listed_shown_and_deleted(
     assert (session["business_id"], session["desired"]) == (business, "stopped")
     code, out, _ = run(here, "sessions", "show", session["id"], "--json")
     shown = json.loads(out)
-    assert [c["version"] for c in shown["checkpoints"]][0] == shown["checkpoint_version"]
+    assert shown["checkpoints"][0]["version"] == shown["checkpoint_version"]
     assert "kept-by-the-page" not in out
     code, out, _ = run(here, "sessions", "show", session["id"])
     assert code == 0

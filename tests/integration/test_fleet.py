@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -206,6 +207,8 @@ def test_status_says_what_is(pool: raypool.Pool, account: Account) -> None:
     browsers = [b for b in living_browsers() if b.business_id == account.business_id]
     assert seen.browser_pid in {b.pid for b in browsers}
     assert {b.token for b in browsers} == {seen.fencing_token}
+    (title,) = psutil.Process(seen.pid).cmdline()[:1]
+    assert title.strip() == f"ray::business:{account.business_id}"
     listed = {s.business_id: s for s in pool.instances()}[account.business_id]
     assert (listed.pid, listed.session_id) == (seen.pid, seen.session_id)
 
@@ -238,6 +241,41 @@ def test_two_scripts_share_a_fleet(
     assert len(hosts(settings.data_dir)) == 1
     assert pool.run(account.business_id, flows.who, account.site.url) == account.email
     assert pool.status(account.business_id).browser_pid == pid
+
+
+TWO_POOLS = """
+first, second = raypool.connect(), raypool.connect()
+first.run(sys.argv[1], flows.nothing)
+first.close()
+first.close()
+try:
+    first.run(sys.argv[1], flows.nothing)
+except raypool.RaypoolError as error:
+    trouble(error)
+say(value=second.run(sys.argv[1], flows.who, sys.argv[2]))
+second.close()
+async def again():
+    async with raypool.connect_async() as pool:
+        await pool.run(sys.argv[1], flows.nothing)
+    try:
+        await pool.run(sys.argv[1], flows.nothing)
+    except raypool.RaypoolError as error:
+        trouble(error)
+asyncio.run(again())
+"""
+
+
+def test_pools_of_one_script_do_not_disturb_each_other(
+    pool: raypool.Pool, settings: Settings, account: Account
+) -> None:
+    """The first may be closed before the second; a closed one says so, as often as it is asked."""
+    with script(TWO_POOLS, environment(settings), account.business_id, account.site.url) as two:
+        assert two.hear()["message"] == "the pool is closed"
+        assert two.hear() == {"value": account.email}
+        left = two.hear()
+        assert left["code"] == "NETWORK_RAY_UNREACHABLE"
+        assert "Call raypool.connect() again" in left["recovery"]
+        assert two.end() == 0, two.errors()
 
 
 async def test_everything_is_there_for_asyncio(

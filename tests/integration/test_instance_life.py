@@ -111,6 +111,7 @@ class Stage:
         self.session, self.store = session, store
         self.launcher = FakeLauncher(self.diary)
         self.ended: list[str] = []
+        self.away = 0
         self.settings = Settings(lease_ttl=lease_ttl)
 
     def life(self, holder: str = "h1", supersedes: str | None = None) -> InstanceSession:
@@ -129,6 +130,9 @@ class Stage:
 
     @asynccontextmanager
     async def _open_leases(self) -> AsyncIterator[LeaseStore]:
+        if self.away > 0:
+            self.away -= 1
+            raise create_error(ErrorCodes.STORAGE_UNAVAILABLE, "away")
         yield self.store.leases
 
     @property
@@ -329,6 +333,85 @@ async def test_the_lease_survives_a_busy_event_loop(stage: Stage) -> None:
     await life.stop(5)
 
 
+async def test_a_store_that_is_away_for_a_moment_costs_no_lease(stage: Stage) -> None:
+    """The keeper opens its connection again until the lease is at its end, and keeps the lease."""
+    stage.away = 3
+    life = stage.life()
+    await life.start()
+    await asyncio.sleep(2.5)  # longer than the lease
+    assert stage.away == 0
+    assert stage.ended == []
+    assert await life.run(writes("cookies", b"1"), 5) == "done"
+    await life.stop(5)
+
+
+async def test_an_owner_that_cannot_renew_ends_before_its_lease_does(stage: Stage) -> None:
+    """With the store away for good, the browser is dead when somebody else may take over."""
+    stage.away = 10_000
+    life = stage.life()
+    await life.start()
+    began = asyncio.get_running_loop().time()
+    await stage.eventually(lambda: "killed" in stage.diary)
+    assert asyncio.get_running_loop().time() - began < stage.settings.lease_ttl
+    await stage.eventually(lambda: bool(stage.ended))
+
+
+async def test_a_browser_that_dies_while_it_is_read_leaves_no_half_state(stage: Stage) -> None:
+    """InstanceLost, and the version before is what the next browser is made from."""
+    life = stage.life()
+    await life.start()
+    await life.run(writes("cookies", b"whole"), 5)
+    browser = stage.browser
+
+    async def emptied(previous: Mapping[str, bytes]) -> FakeState:
+        browser.die()
+        return FakeState({})
+
+    browser.collect = emptied  # type: ignore[method-assign]
+    with pytest.raises(InstanceLost):
+        await life.run(writes("cookies", b"never read"), 5)
+    assert await life.run(_cookies, 5) == b"whole"
+    await life.stop(5)
+
+
+async def test_a_rebuild_waits_for_the_save_under_way(stage: Stage) -> None:
+    """What is acknowledged while the browser dies is in the next browser."""
+    life = stage.life()
+    await life.start()
+    save, browser = stage.store.checkpoints.save, stage.browser
+
+    async def slow(*args: Any, **kwargs: Any) -> Any:
+        browser.die()
+        await asyncio.sleep(0.2)
+        return await save(*args, **kwargs)
+
+    stage.store.checkpoints.save = slow  # type: ignore[method-assign]
+    assert await life.run(writes("cookies", b"acknowledged"), 5) == "done"
+    stage.store.checkpoints.save = save  # type: ignore[method-assign]
+    assert await life.run(_cookies, 5) == b"acknowledged"
+    assert len(stage.launcher.browsers) == 2
+    await life.stop(5)
+
+
+async def test_what_ran_and_is_not_saved_is_not_to_be_run_again(stage: Stage) -> None:
+    """When the store is away, the error is not retryable: the function has done its work."""
+    life = stage.life()
+    await life.start()
+
+    async def away(*args: Any, **kwargs: Any) -> Any:
+        raise create_error(ErrorCodes.STORAGE_UNAVAILABLE, "away")
+
+    save = stage.store.checkpoints.save
+    stage.store.checkpoints.save = away  # type: ignore[method-assign]
+    with pytest.raises(RaypoolError) as caught:
+        await life.run(writes("cookies", b"held"), 5)
+    assert caught.value.code is ErrorCodes.STORAGE_NOT_SAVED
+    assert not caught.value.retryable
+    stage.store.checkpoints.save = save  # type: ignore[method-assign]
+    assert (await life.checkpoint()).version == 1
+    await life.stop(5)
+
+
 async def test_stop_cuts_off_a_command_that_does_not_end(stage: Stage) -> None:
     """A stop ends in time, and says what was not saved."""
     life = stage.life()
@@ -354,3 +437,7 @@ async def test_stop_is_idempotent(stage: Stage) -> None:
 
 async def _for_ever(page: FakeBrowser) -> None:
     await asyncio.Event().wait()
+
+
+async def _cookies(page: FakeBrowser) -> bytes:
+    return page.state["cookies"]
