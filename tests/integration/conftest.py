@@ -123,12 +123,25 @@ class Account:
 
 @pytest.fixture
 def account(pool: raypool.Pool, business: str, site: DemoSite) -> Account:
-    """The business, signed in."""
-    email = f"owner@{business}.example"
+    """The business of the test, signed in."""
+    return signed_in(pool, business, site)
+
+
+@pytest.fixture(scope="module")
+def shared_account(pool: raypool.Pool, site: DemoSite) -> Iterator[Account]:
+    """A business that the tests of a module share, signed in by the first of them."""
+    account = signed_in(pool, new_id(), site)
+    yield account
+    forget(pool, account.business_id)
+
+
+def signed_in(pool: raypool.Pool, business_id: str, site: DemoSite) -> Account:
+    """Sign a business in."""
+    email = f"owner@{business_id}.example"
     password = site.add_account(email)
-    pool.get_or_create_instance(business, email=email, probe=Probe(cookie="session"))
-    assert pool.run(business, sign_in, site.url, {email: password}) == email
-    return Account(business, email, site, site.sign_ins)
+    pool.get_or_create_instance(business_id, email=email, probe=Probe(cookie="session"))
+    assert pool.run(business_id, sign_in, site.url, {email: password}) == email
+    return Account(business_id, email, site, site.sign_ins)
 
 
 @pytest.fixture(scope="session")

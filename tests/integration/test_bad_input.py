@@ -25,6 +25,13 @@ from tests.integration import flows
 from tests.integration.conftest import Account
 from tests.integration.scripts import closed_port, until
 
+
+@pytest.fixture(scope="module")
+def account(shared_account: Account) -> Account:
+    """What goes wrong in one test must not be felt in the next: all share one business."""
+    return shared_account
+
+
 NEVER = "never-made"
 WRONG: dict[str, tuple[Callable[[raypool.Pool], Any], str]] = {
     "id": (lambda p: p.run("no spaces!", flows.nothing), "'no spaces!' is not a business id"),

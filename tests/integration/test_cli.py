@@ -35,6 +35,12 @@ def plain(page):
 """
 
 
+@pytest.fixture(scope="module")
+def account(shared_account: Account) -> Account:
+    """One business will do."""
+    return shared_account
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command line in this process; gives exit code, standard output and error."""
