@@ -11,7 +11,9 @@ async def title_of(page, url):
 
 if __name__ == "__main__":
     with raypool.connect() as pool:
-        for outcome in pool.map(title_of, ["bakery", "florist"], "data:text/html,<title>hello</title>"):
+        for outcome in pool.map(
+            title_of, ["bakery", "florist"], "data:text/html,<title>hello</title>"
+        ):
             print(outcome.business_id, outcome.ok, outcome.value or outcome.error)
         for business in ("bakery", "florist"):
             pool.remove_instance(f"business:{business}")
