@@ -124,6 +124,10 @@ def translated(url: SecretStr) -> Iterator[None]:
         raise _ours(error, shown(url)) from error
 
 
+_PASSING = ("BUSY", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED")
+"""What a server says that is only in a state; what else it refuses it will refuse again."""
+
+
 def _ours(error: BaseException, where: str) -> RaypoolError:
     # redis-py may wrap what it was told in a plain ConnectionError.
     causes = [error, *filter(None, (error.__cause__, error.__context__))]
@@ -149,6 +153,10 @@ def _ours(error: BaseException, where: str) -> RaypoolError:
     if isinstance(error, theirs.OutOfMemoryError) or "OOM" in text or "MISCONF" in text:
         return create_error(
             ErrorCodes.STORAGE_FULL, f"Redis at {where} takes no writes: {_first_line(error)}"
+        )
+    if type(error) is theirs.ResponseError and not str(error).startswith(_PASSING):
+        return create_error(
+            ErrorCodes.INTERNAL_ERROR, f"Redis at {where} refused a command: {_first_line(error)}"
         )
     return create_error(
         ErrorCodes.STORAGE_UNAVAILABLE, f"Redis at {where} cannot be reached: {_first_line(error)}"

@@ -5,9 +5,10 @@ import traceback
 import pytest
 from pydantic import SecretStr
 from redis.asyncio.connection import SSLConnection
+from redis.exceptions import BusyLoadingError, ResponseError
 
-from raypool.errors import ConfigurationError, ErrorCodes
-from raypool.store.client import build_client, partitions_for, shown
+from raypool.errors import ConfigurationError, ErrorCodes, RaypoolError
+from raypool.store.client import build_client, partitions_for, shown, translated
 
 PASSWORDS = [
     "plain",
@@ -83,3 +84,14 @@ def test_the_scheme_says_how_to_connect() -> None:
     assert secure.connection_class is SSLConnection
     assert partitions_for(SecretStr("redis+cluster://db:6379")) == 16
     assert partitions_for(SecretStr("redis://:a[b@db:6379")) == 1
+
+
+def test_a_refused_command_is_a_bug_not_an_outage() -> None:
+    """What Redis will refuse again is not told as something that passes by itself."""
+    url = SecretStr("redis://h")
+    with pytest.raises(RaypoolError) as caught, translated(url):
+        raise ResponseError("user_script:3: Script attempted to access a nil value")
+    assert (caught.value.code, caught.value.retryable) == (ErrorCodes.INTERNAL_ERROR, False)
+    with pytest.raises(RaypoolError) as caught, translated(url):
+        raise BusyLoadingError("LOADING")
+    assert caught.value.code is ErrorCodes.STORAGE_UNAVAILABLE
