@@ -71,6 +71,7 @@ class _Connection:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pools = 0
+        self.address: str | None = None
 
 
 _connection = _Connection()
@@ -88,9 +89,10 @@ def connect(settings: Settings, token_file: Path | None) -> bool:
     with _connection.lock:
         if not ray.is_initialized():
             _init_driver(settings, token_file)
-            _connection.pools = 1
+            _connection.pools, _connection.address = 1, settings.ray_address
             return True
-        _same_cluster(settings.ray_address or "auto")
+        if settings.ray_address != _connection.address:  # Ray may tell the same place another way
+            _same_cluster(settings.ray_address or "auto")
         if not _connection.pools:
             return False
         _connection.pools += 1

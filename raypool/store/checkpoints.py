@@ -51,6 +51,8 @@ class RedisCheckpoints:
     def __init__(self, connection: Connection) -> None:
         self._connection, self._keys = connection, connection.keys
         self._indexes = Indexes(connection)
+        self._damaged: set[str] = set()
+        """Digests of stored parts that could not be read back."""
 
     async def save(
         self,
@@ -69,8 +71,9 @@ class RedisCheckpoints:
             codec = self._codec(record)
             kept = await self._kept(record, codec)
             manifest = _manifest(record.session, token, parts, meta, codec)
-            known = set() if resend else digests(kept.manifests.values())
+            known = set() if resend else digests(kept.manifests.values()) - self._damaged
             await self._stage(record.session, token, parts, manifest, known, codec)
+            self._damaged -= {part.digest for part in manifest.parts.values()}
             info = await self._commit(record.session, operation, manifest, kept, codec)
             if info is not None:
                 return info
@@ -199,6 +202,7 @@ class RedisCheckpoints:
                 parts[name] = _opened(codec, name, ref, data)
             except CheckpointCorrupt as error:
                 broken.append(_named(error, session, version, name))
+                self._damaged.add(ref.digest)  # should it be saved again, it must be sent again
         return Checkpoint(kept.info(version), parts), broken
 
     async def _sealed(self, session_id: str, names: Commands) -> MaybeBytes:

@@ -203,6 +203,19 @@ async def test_a_part_that_the_server_lost_is_sent_again(owner: Owner) -> None:
     assert dict(found.parts) == {"cookies": b"2", "tabs": b"1"}
 
 
+async def test_a_part_that_was_found_damaged_is_sent_again(owner: Owner) -> None:
+    """Once a reader saw it, saving the same content repairs it, though a manifest names it already."""
+    await owner.save(cookies="1", tabs="2")
+    for digest in await owner.hash("parts"):
+        await owner.put("parts", digest, b"nonsense")
+    _, warnings = await owner.manager.checkpoints.load_usable(owner.id)
+    assert len(warnings) == 2
+    await owner.save(cookies="1", tabs="2")
+    found = await owner.manager.checkpoints.load(owner.id)
+    assert found is not None
+    assert found.parts == {"cookies": b"1", "tabs": b"2"}
+
+
 async def test_parts_that_no_version_names_are_dropped(owner: Owner) -> None:
     """Those of old versions, and those of a writer that died before it could commit."""
     await owner.put("parts", b"0" * 32, b"left behind")
