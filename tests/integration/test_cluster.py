@@ -76,6 +76,17 @@ class _head:  # noqa: N801 -- used as a function
                 left.kill()
 
 
+STRANGER = """
+import ray
+ray.__version__ = "2.59.0"
+import raypool
+try:
+    raypool.connect()
+except raypool.RaypoolError as error:
+    print(error.code, error.message, error.recovery, sep="\\n")
+"""
+
+
 def cli(environment: dict[str, str], *arguments: str) -> tuple[int, Any]:
     """Run one command with --json; return its exit code and what it printed."""
     done = subprocess.run(
@@ -123,3 +134,23 @@ def test_a_cluster_is_brought_up_used_looked_at_and_taken_down(
     assert (code, told["wanted"]) == (0, 2)
     until(lambda: browsers() == {"cluster-1", "cluster-2"}, "what was desired is back", 60)
     assert cli(environment, "down")[0] == 0
+
+
+@pytest.mark.timeout(240)
+def test_a_cluster_of_another_version_is_refused(environment: dict[str, str]) -> None:
+    """One sentence names both versions; nothing is started on the cluster."""
+    until(lambda: cli(environment, "status")[0] == 0, "the head is up", 60)
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    code, message, recovery = done.stdout.splitlines()
+    assert code == "CONFIG_RAY_VERSION", done.stderr
+    assert "2.59.0" in message
+    assert "same Ray" in recovery
+    code_of_status, (rows,) = cli(environment, "status")
+    assert (code_of_status, rows) == (0, [])
