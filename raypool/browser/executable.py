@@ -157,5 +157,11 @@ def _run(command: list[str], what: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{what}: {error}"
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    return f"{what}: " + ("done" if done.returncode == 0 else (lines[-1] if lines else "failed"))
+    return f"{what}: " + ("done" if done.returncode == 0 else _reason(done.stderr or done.stdout))
+
+
+def _reason(said: str) -> str:
+    """Return the line of a failed program's output that tells why."""
+    lines = [line.strip() for line in said.splitlines() if any(c.isalnum() for c in line)]
+    telling = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
+    return (telling or lines[-1:] or ["it failed and said nothing"])[0][:200]

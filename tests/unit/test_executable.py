@@ -101,3 +101,14 @@ def test_half_a_download_is_passed_over(kind: Kind, machine: Machine) -> None:
     machine.downloaded(FULL, 0o644)
     system = machine.installed("chromium")
     assert find_chromium(kind) == system
+
+
+def test_a_failed_installer_is_quoted_where_it_tells_why() -> None:
+    """Not the brace that ends its stack trace, but the line that names the trouble."""
+    from raypool.browser.executable import _reason
+
+    assert _reason("Downloading …\nError: getaddrinfo ENOTFOUND\n  at x\n}\n") == (
+        "Error: getaddrinfo ENOTFOUND"
+    )
+    assert _reason("only this\n}\n") == "only this"
+    assert _reason("") == "it failed and said nothing"
