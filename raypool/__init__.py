@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from raypool.errors import RaypoolError as RaypoolError
     from raypool.errors import create_error as create_error
     from raypool.model import CheckpointInfo as CheckpointInfo
-    from raypool.model import Components as Components
     from raypool.model import Outcome as Outcome
     from raypool.pool import AsyncPool as AsyncPool
     from raypool.retry import ErrorRetry as ErrorRetry
@@ -37,7 +36,6 @@ _HOME = {
     "AsyncPool": ("raypool.pool", "AsyncPool"),
     "BrowserInstanceManager": ("raypool.pool", "AsyncPool"),
     "CheckpointInfo": ("raypool.model", "CheckpointInfo"),
-    "Components": ("raypool.model", "Components"),
     "ErrorCategory": ("raypool.errors", "ErrorCategory"),
     "ErrorCodes": ("raypool.errors", "ErrorCodes"),
     "ErrorRetry": ("raypool.retry", "ErrorRetry"),
@@ -57,7 +55,6 @@ __all__ = [
     "AsyncPool",
     "BrowserInstanceManager",
     "CheckpointInfo",
-    "Components",
     "ErrorCategory",
     "ErrorCodes",
     "ErrorRetry",

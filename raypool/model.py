@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import Field
 
@@ -184,13 +184,3 @@ class Outcome(Generic[T]):
     error: Exception | None = None
     attempts: int = 1
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Components:
-    """The live Playwright objects of an instance."""
-
-    browser: Any
-    context: Any
-    page: Any
-    agent: Any = None
