@@ -58,6 +58,8 @@ class Workplace:
             BrowserError: It did not come up, or died while it did.
         """
         async with self._state:
+            # A spec that was changed meanwhile takes effect with this browser.
+            self.session = await self._stores.sessions.get_session(self.session.id) or self.session
             found, notes = await self._stores.checkpoints.load_usable(self.session.id)
             self._parts = found.parts if found else {}
             self.checkpoint = found.info if found else None

@@ -90,6 +90,7 @@ class FakeHome:
 class FakeLauncher:
     def __init__(self, diary: list[str]) -> None:
         self.diary, self.browsers, self.failures = diary, [], []  # type: ignore[var-annotated]
+        self.specs: list[Any] = []
 
     def home(self, business_id: str, token: int) -> FakeHome:
         self.diary.append("home")
@@ -99,6 +100,7 @@ class FakeLauncher:
         self, spec: Any, home: Any, parts: Mapping[str, bytes], on_lost: Callable[[str], None]
     ) -> tuple[FakeBrowser, list[str]]:
         self.diary.append("launched")
+        self.specs.append(spec)
         if self.failures:
             raise self.failures.pop(0)
         self.browsers.append(FakeBrowser(self.diary, parts, on_lost))
@@ -235,6 +237,17 @@ async def test_a_dead_browser_is_replaced_by_the_last_checkpoint(stage: Stage) -
     assert await life.run(writes("tabs", b"new"), 5) == "done"
     assert stage.browser.state["cookies"] == b"kept"
     assert len(stage.launcher.browsers) == 2
+    await life.stop(5)
+
+
+async def test_a_changed_spec_takes_effect_with_the_next_browser(stage: Stage) -> None:
+    """The browser that is made after a loss is the one that the record wants by then."""
+    life = stage.life()
+    await life.start()
+    await stage.store.sessions.update_session(stage.session.id, locale="fr-FR")
+    stage.browser.die()
+    await life.run(writes("cookies", b"1"), 5)
+    assert [spec.context for spec in stage.launcher.specs] == [{}, {"locale": "fr-FR"}]
     await life.stop(5)
 
 
