@@ -92,7 +92,7 @@ def _kill_and_recover(
     victims = (("bakery", "actor", "pid"), ("bookshop", "Chromium", "browser_pid"))
     for business, what, attribute in victims:
         pid = getattr(pool.status(business), attribute)
-        console.print(f"• SIGKILL for the {what} of [bold]{business}[/] (pid {pid}) …")
+        console.print(f"• SIGKILL for the {what} of {business} (pid {pid}) …")
         os.kill(pid, signal.SIGKILL)
         killed_at = time.monotonic()
         result.killed += 1
