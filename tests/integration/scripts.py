@@ -20,7 +20,8 @@ from raypool.config import Settings
 ROOT = Path(__file__).resolve().parents[2]
 RAYPOOL = (sys.executable, "-c", "from raypool.cli import main; main()")
 _HEADER = """
-import asyncio, json, os, sys, time
+import asyncio, json, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in whatever a shell put behind
 import raypool
 from raypool.demo.flows import sign_in
 from tests.integration import flows
