@@ -1,14 +1,20 @@
 """What a supervisor remembers of one business's instance between two passes."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from actors.life import StopResult
 from raypool.errors import ErrorCodes, RaypoolError, create_error
+from raypool.model import Session, Supervision
 from raypool.phase import Phase, transition
-from raypool.planner import Seen
+from raypool.room import Seen
+
+PROGRESS_S = 60.0
+"""A life that lasted this long, or that ran a command, was no part of a crash loop."""
+_ALIVE = frozenset({Phase.READY, Phase.RECOVERING, Phase.UNKNOWN})
 
 
 @dataclass
@@ -20,15 +26,23 @@ class Instance:
     phase: Phase = Phase.ABSENT
     handle: Any = None
     holder_id: str = ""
+    node_id: str = ""
     number: int = 0
     restarts: int = 0
-    failures: int = 0
-    """Starts that failed in a row."""
     retry_at: float = 0.0
     ready_at: float = 0.0
     attempted_at: float = 0.0
+    idle_after: float = 0.0
     supersedes: str | None = None
     """Last holder, where its death is certain."""
+    supervision: Supervision = field(default_factory=Supervision)
+    """What outlives this supervisor, in the record."""
+    vitals: Mapping[str, Any] = field(default_factory=dict)
+    """What the actor last said of itself."""
+    silent_since: float | None = None
+    """Since when it has not answered."""
+    resting: bool = False
+    """Whether it was asked to hibernate and has not answered yet."""
     error: RaypoolError | None = None
     stopped: StopResult | None = None
     starting: asyncio.Task[None] | None = None
@@ -41,7 +55,43 @@ class Instance:
     @property
     def seen(self) -> Seen:
         """What the planner sees of it."""
-        return Seen(self.business_id, self.phase, self.retry_at)
+        idle_for = 0.0 if self.resting else float(self.vitals.get("idle_for", 0.0))
+        return Seen(
+            self.business_id, self.phase, self.retry_at, self.node_id, idle_for, self.idle_after
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is an actor that can be asked how it is."""
+        return self.phase in _ALIVE and self.handle is not None
+
+    def progressed(self, now: float) -> bool:
+        """Tell whether this life has done anything."""
+        return bool(self.vitals.get("commands")) or now - self.ready_at >= PROGRESS_S
+
+    def heard(self, vitals: Mapping[str, Any]) -> None:
+        """Take note of what the actor says of itself."""
+        self.vitals, self.silent_since = vitals, None
+        if self.phase in _ALIVE and vitals.get("phase") in {Phase.READY, Phase.RECOVERING}:
+            self.go(vitals["phase"])
+
+    def recall(self, session: Session, idle_after: float, now: float) -> None:
+        """Take over what the record holds: counters that outlive supervisors, wishes, quarantine."""
+        self.number = max(self.number, session.observed.incarnation)
+        self.idle_after = idle_after if session.spec.idle_after is None else session.spec.idle_after
+        kept = session.supervision
+        if self.phase is Phase.ABSENT and kept.quarantined:
+            self.supervision = kept
+            self.go(Phase.QUARANTINED)
+        elif self.phase is Phase.ABSENT and not self.attempted_at and kept.retry_at:
+            self.supervision = kept
+            wait = (kept.retry_at - datetime.now(UTC)).total_seconds()
+            if wait > 0:
+                self.retry_at = now + wait
+                self.go(Phase.BACKOFF)
+        elif self.phase is Phase.QUARANTINED and not kept.quarantined:
+            self.supervision, self.error = Supervision(), None
+            self.go(Phase.ABSENT)
 
     def hurry(self) -> None:
         """Bring the next try forward, to a second after the last: a caller waits."""
@@ -50,22 +100,40 @@ class Instance:
 
     def fatal(self, asked_at: float) -> RaypoolError | None:
         """Return why a try begun after *asked_at* failed, if trying again cannot mend it."""
+        if self.phase is Phase.QUARANTINED:
+            return self._in_quarantine()
         tried = self.phase is Phase.BACKOFF and self.attempted_at >= asked_at
         return self.error if tried and self.error and not self.error.retryable else None
 
-    def late(self, timeout: float) -> RaypoolError:
+    def _in_quarantine(self) -> RaypoolError:
+        why = self.supervision.quarantined
+        return create_error(
+            ErrorCodes.BROWSER_QUARANTINED,
+            f"{self.business_id} is in quarantine: {why.message if why else 'it kept dying'}",
+            {"business_id": self.business_id},
+        )
+
+    def late(self, timeout: float, *, no_room: bool) -> RaypoolError:
         """Return the error for a caller who waited *timeout* seconds."""
+        about = {"business_id": self.business_id}
         if self.error is not None and self.error.code is ErrorCodes.SESSION_LOCKED:
             return self.error
+        if no_room:
+            return create_error(
+                ErrorCodes.RATE_LIMIT_CAPACITY,
+                f"there was no place for {self.business_id} within {timeout:g} s: "
+                "every browser that may live is in use",
+                about,
+            )
         why = f" (last error: {self.error.message})" if self.error else ""
         return create_error(
             ErrorCodes.BROWSER_INSTANCE_NOT_READY,
             f"the instance of {self.business_id} was not ready within {timeout:g} s: "
             f"it is {self.phase}{why}",
-            {"business_id": self.business_id},
+            about,
         )
 
-    def overview(self, now: float) -> dict[str, Any]:
+    def overview(self, now: float, *, no_room: bool) -> dict[str, Any]:
         """Return what people may see of it."""
         waits = self.phase is Phase.BACKOFF
         retry_at = datetime.now(UTC) + timedelta(seconds=self.retry_at - now)
@@ -73,8 +141,11 @@ class Instance:
             "business_id": self.business_id,
             "session_id": self.session_id,
             "phase": self.phase,
+            "node_id": self.node_id,
             "incarnation": self.number,
             "restarts": self.restarts,
             "error": self.error.message if self.error else None,
+            "no_room": no_room,
+            "quarantined": self.supervision.quarantined,
             "next_retry_at": retry_at if waits else None,
         }

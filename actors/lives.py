@@ -8,49 +8,31 @@ import asyncio
 import random
 import time
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 from actors.instance import Instance
 from actors.life import Death, Incarnation, StopResult
+from actors.orders import Orders
+from actors.ports import Actors
+from raypool.crashes import LOCKED_RETRY_S, backoff, failed
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.logs import get_logger
-from raypool.model import Holder
+from raypool.model import Desired, Holder
 from raypool.phase import Phase
-from raypool.planner import backoff
+from raypool.store.base import LeaseStore, SessionStore
+from raypool.store.leases import locked
 
 log = get_logger(__name__)
 
 STEADY_S = 1.0
 """An instance that was ready this long before it died is started again at once."""
-
-
-class Actors(Protocol):
-    """Lives and deaths of business actors (``BusinessActors`` of the supervisor is the real one)."""
-
-    async def start(self, incarnation: Incarnation) -> Any:
-        """Create the actor and bring it up; returns its handle when ready."""
-
-    async def find(self, business_id: str) -> tuple[Any, dict[str, Any] | None] | None:
-        """Return handle and description of an actor that is there; None for one that is not.
-
-        The description is None when it did not answer.
-        """
-
-    async def businesses(self) -> list[str]:
-        """Businesses that have an actor."""
-        ...
-
-    async def stop(self, handle: Any, timeout: float) -> StopResult:
-        """Stop gracefully."""
-        ...
-
-    async def kill(self, handle: Any) -> None:
-        """Kill at once."""
-
-    async def death(self, handle: Any) -> Death:
-        """Wait for the end."""
-        ...
+SUSPECT_AFTER_S = 4.0
+"""An instance that has not answered for this long is asked after at its node."""
+PATIENCE_S = 30.0
+"""One whose process runs but that has not answered for this long is ended."""
+_PRESENT = frozenset({Phase.READY, Phase.RECOVERING})
 
 
 class Lives:
@@ -58,6 +40,8 @@ class Lives:
 
     Args:
         actors: The live side.
+        records: Where what must outlive this supervisor is written.
+        leases: Looked at before an actor is made in vain.
         cluster: Name of this cluster, written into leases.
         wake: Called when something changed that is worth another pass.
         clock: Monotonic seconds.
@@ -67,40 +51,54 @@ class Lives:
     def __init__(
         self,
         actors: Actors,
+        records: SessionStore,
+        leases: LeaseStore,
         cluster: str,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.clock, self.wake = clock, wake
-        self.changed = asyncio.Condition()
-        self._actors, self._cluster, self._dice = actors, cluster, dice
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._actors, self._records, self._leases = actors, records, leases
+        self._cluster, self._dice = cluster, dice
+        self._orders = Orders(wake)
+        self.changed = self._orders.changed
 
     def start(self, instance: Instance) -> None:
         """Make the next incarnation of *instance*."""
         instance.attempted_at = self.clock()
         instance.number += 1
         instance.go(Phase.STARTING)
-        instance.starting = self._spawn(self._start(instance))
+        instance.starting = self._orders.give(self._start(instance))
 
     def stop(self, instance: Instance, timeout: float) -> None:
         """Stop *instance* gracefully."""
         instance.go(Phase.STOPPING)
-        self._spawn(self._stop(instance, timeout))
+        self._orders.give(self._stop(instance, timeout))
+
+    def rest(self, instance: Instance, idle_for: float, timeout: float, reason: str) -> None:
+        """Hibernate *instance* if nobody has used it for *idle_for* seconds when its turn comes."""
+        instance.resting = True
+        self._orders.give(self._rest(instance, idle_for, timeout, reason))
 
     def look(self, instance: Instance) -> None:
-        """Find out what became of an instance whose phase is not known."""
-        self._spawn(self.adopt(instance))
+        """Find out what became of an instance whose phase is not known and that we do not watch."""
+        self._orders.give(self.adopt(instance))
 
     async def found(self) -> list[str]:
         """Businesses that have an actor, ours or one that we do not remember."""
         return await self._actors.businesses()
 
+    async def tell(self) -> None:
+        """Tell whoever waits that something changed."""
+        await self._orders.tell()
+
+    # -- begin -------------------------------------------------------------------------------
+
     async def adopt(self, instance: Instance) -> None:
         """Take over an actor that is there already, without disturbing it."""
         found = await self._actors.find(instance.business_id)
-        if instance.phase not in {Phase.ABSENT, Phase.UNKNOWN}:
+        if instance.phase not in {Phase.ABSENT, Phase.UNKNOWN} or instance.handle is not None:
             return
         if found is None:
             instance.go(Phase.ABSENT)
@@ -110,7 +108,7 @@ class Lives:
             instance.go(Phase.UNKNOWN)  # it did not answer: that is not absent
             return
         instance.holder_id = seen.get("holder_id", "")
-        if seen.get("phase") not in {Phase.READY, Phase.RECOVERING}:
+        if seen.get("phase") not in _PRESENT:
             # Whoever was bringing it up is gone, and with it the order to start.
             await self._actors.kill(handle)
             instance.supersedes = instance.holder_id or None
@@ -118,8 +116,10 @@ class Lives:
             return
         instance.handle, instance.session_id = handle, seen["session_id"]
         instance.number, instance.ready_at = seen["incarnation"], self.clock()
+        instance.node_id = seen.get("node_id", "")
         instance.go(Phase.READY)
-        self._spawn(self._watch(instance))
+        instance.heard(seen)
+        self._orders.give(self._watch(instance))
         log.info("instance adopted", business_id=instance.business_id)
 
     async def _start(self, instance: Instance) -> None:
@@ -131,30 +131,63 @@ class Lives:
             supersedes=instance.supersedes,
         )
         try:
+            await self._look_at_lease(instance)
             instance.handle = await self._actors.start(incarnation)
         except Exception as error:  # noqa: BLE001 -- the outcome of a start is data
-            self._failed(instance, _as_ours(error), incarnation.holder.id)
+            await self._failed(instance, _as_ours(error), incarnation.holder.id)
             return
-        instance.holder_id = incarnation.holder.id
-        instance.supersedes, instance.error, instance.failures = None, None, 0
+        instance.holder_id, instance.node_id = incarnation.holder.id, instance.handle.node_id
+        instance.supersedes, instance.error = None, None
+        instance.vitals, instance.silent_since = {}, None
         instance.ready_at = self.clock()
-        self._spawn(self._watch(instance))
+        self._orders.give(self._watch(instance))
         if instance.phase is Phase.STARTING:  # it may have been told to stop meanwhile
             instance.go(Phase.READY)
 
-    def _failed(self, instance: Instance, error: RaypoolError, holder_id: str) -> None:
+    async def _look_at_lease(self, instance: Instance) -> None:
+        """Refuse a start that the lease would refuse: to ask costs a read, to try an actor."""
+        held = await self._leases.get(instance.business_id)
+        if held is not None and held.holder.id != instance.supersedes:
+            raise locked(held, held.ttl)
+
+    async def _failed(self, instance: Instance, error: RaypoolError, holder_id: str) -> None:
         if instance.phase is Phase.STOPPING:
             return
-        instance.failures += 1
         instance.error = error
         if error.context.get("death_certain"):  # it died in its start, lease in hand
             instance.supersedes = holder_id
-        delay = max(backoff(instance.failures, self._dice()), error.retry_after or 0.0)
+        delay = self._delay(instance, error)
         instance.retry_at = self.clock() + delay
-        instance.go(Phase.BACKOFF)
+        await self._remember(instance, error, delay)
+        quarantined = instance.supervision.quarantined
+        instance.go(Phase.QUARANTINED if quarantined else Phase.BACKOFF)
         log.warning(
             "start failed", business_id=instance.business_id, error=str(error), retry_in=delay
         )
+
+    def _delay(self, instance: Instance, error: RaypoolError) -> float:
+        chance, asked = self._dice(), error.retry_after or 0.0
+        if error.code is ErrorCodes.SESSION_LOCKED:
+            return min(asked, LOCKED_RETRY_S) + chance * 0.2
+        return max(backoff(instance.supervision.failures + 1, chance), asked)
+
+    async def _remember(self, instance: Instance, error: RaypoolError, delay: float) -> None:
+        """Note a failure where the next supervisor finds it; who holds the business does that itself."""
+        if error.code is ErrorCodes.SESSION_LOCKED:
+            return
+        progress = instance.progressed(self.clock()) and instance.ready_at > 0
+        before, at = instance.supervision, datetime.now(UTC)
+        instance.supervision = failed(before, error, at, delay, progress=progress)
+        instance.ready_at, instance.vitals = 0.0, {}
+        await self._write(instance)
+
+    async def _write(self, instance: Instance) -> None:
+        try:
+            await self._records.supervise(instance.session_id, instance.supervision)
+        except RaypoolError as error:
+            log.warning("not remembered", business_id=instance.business_id, error=error.message)
+
+    # -- watch -------------------------------------------------------------------------------
 
     async def _watch(self, instance: Instance) -> None:
         handle = instance.handle
@@ -162,21 +195,57 @@ class Lives:
             death = await self._actors.death(handle)
         except Exception as error:  # noqa: BLE001 -- nobody can say how it ended
             death = Death(certain=False, reason=repr(error))
-        if instance.handle is not handle or instance.phase is Phase.STOPPING:
-            return
+        if instance.handle is handle and instance.phase is not Phase.STOPPING:
+            await self._died(instance, death)
+
+    async def _died(self, instance: Instance, death: Death) -> None:
         log.warning("instance died", business_id=instance.business_id, reason=death.reason)
         instance.restarts += 1
-        instance.handle = None
+        instance.handle, instance.resting = None, False
         instance.supersedes = instance.holder_id if death.certain else None
-        if self.clock() - instance.ready_at >= STEADY_S:
+        if self.clock() - instance.ready_at >= STEADY_S and not instance.supervision.deaths:
+            # A first death: at once, but remembered, should others follow.
+            await self._remember(instance, _lost(death), 0.0)
             instance.go(Phase.ABSENT)
             return
-        lost = create_error(
-            ErrorCodes.BROWSER_INSTANCE_LOST,
-            f"it died: {death.reason}",
-            {"death_certain": death.certain},
-        )
-        self._failed(instance, lost, instance.holder_id)
+        await self._failed(instance, _lost(death), instance.holder_id)
+
+    async def ask(self, instance: Instance) -> None:
+        """Ask an instance how it is; one that stays silent is asked after at its node."""
+        handle, before = instance.handle, instance.phase
+        asked_at = self.clock()
+        vitals = await self._actors.describe(handle)
+        if instance.handle is not handle or not instance.alive:
+            return
+        if vitals is None:
+            instance.silent_since = instance.silent_since or asked_at
+            await self._suspect(instance, self.clock() - instance.silent_since)
+        elif vitals.get("phase") is Phase.ABSENT and not instance.resting:
+            await self._actors.kill(handle)  # it stopped, and the answer was lost
+            await self._died(instance, Death(certain=True, reason="it had stopped"))
+        else:
+            instance.heard(vitals)
+        if instance.phase is not before:
+            await self.tell()
+            self.wake()
+
+    async def _suspect(self, instance: Instance, silent_for: float) -> None:
+        """Ask the node of a silent instance for its process: silence alone is no death."""
+        handle = instance.handle
+        state = await self._actors.owner_state(handle, instance.holder_id)
+        if instance.handle is not handle or not instance.alive:
+            return
+        if state is None or (state == "alive" and silent_for < PATIENCE_S):
+            if silent_for >= SUSPECT_AFTER_S:
+                instance.go(Phase.UNKNOWN)
+            return
+        certain = await self._actors.end(handle, instance.holder_id)
+        await self._actors.kill(handle)
+        if instance.handle is handle and instance.phase is not Phase.STOPPING:
+            reason = f"it did not answer for {silent_for:.1f} s; its process was {state}"
+            await self._died(instance, Death(certain=certain, reason=reason))
+
+    # -- end ---------------------------------------------------------------------------------
 
     async def _stop(self, instance: Instance, timeout: float) -> None:
         if instance.starting:
@@ -184,7 +253,7 @@ class Lives:
         try:
             instance.stopped = await self._stopped(instance, timeout)
         finally:
-            instance.handle = None
+            instance.handle, instance.vitals, instance.resting = None, {}, False
             instance.go(Phase.ABSENT)
 
     async def _stopped(self, instance: Instance, timeout: float) -> StopResult:
@@ -203,25 +272,37 @@ class Lives:
             await self._actors.kill(handle)
         return result
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        async def noticed() -> None:
-            try:
-                await work
-            except Exception as error:  # noqa: BLE001 -- an order that fails must be heard of
-                log.error("order failed", error=repr(error))  # noqa: TRY400
-            finally:
-                await self.tell()
-                self.wake()
+    async def _rest(
+        self, instance: Instance, idle_for: float, timeout: float, reason: str
+    ) -> None:
+        handle = instance.handle
+        try:
+            result = await self._actors.hibernate(handle, idle_for, timeout)
+        finally:
+            instance.resting = False
+        if result is None or instance.handle is not handle:
+            return
+        instance.go(Phase.STOPPING)  # from here on its death is no surprise
+        instance.stopped = result
+        await self._note_rest(instance)
+        await self._actors.kill(handle)
+        instance.handle, instance.vitals = None, {}
+        instance.go(Phase.HIBERNATED)
+        log.info("hibernated", business_id=instance.business_id, reason=reason)
 
-        task = asyncio.get_running_loop().create_task(noticed())
-        self._tasks.add(task)  # the loop itself keeps only weak references
-        task.add_done_callback(self._tasks.discard)
-        return task
+    async def _note_rest(self, instance: Instance) -> None:
+        """Write what is desired now. Not written it is still desired to run, and starts again."""
+        try:
+            await self._records.update_session(instance.session_id, desired=Desired.HIBERNATED)
+        except RaypoolError as error:
+            log.warning("not noted", business_id=instance.business_id, error=error.message)
 
-    async def tell(self) -> None:
-        """Tell whoever waits that something changed."""
-        async with self.changed:
-            self.changed.notify_all()
+
+def _lost(death: Death) -> RaypoolError:
+    if death.certain:
+        code, context = ErrorCodes.BROWSER_INSTANCE_LOST, {"death_certain": True}
+        return create_error(code, f"it died: {death.reason}", context)
+    return create_error(ErrorCodes.NETWORK_RAY_UNREACHABLE, f"its node is gone: {death.reason}")
 
 
 def _as_ours(error: Exception) -> RaypoolError:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from actors.life import Death, Incarnation, StopResult
 from raypool.spec import SessionSpec
 from raypool.store.base import CheckpointStore, LeaseStore, SessionStore
 
@@ -55,8 +56,37 @@ class Browser(Protocol):
     async def close(self) -> None:
         """Close in order, bounded."""
 
+    @property
+    def pages_opened(self) -> int:
+        """Pages since it was started."""
+        ...
+
+    @property
+    def started_at(self) -> float:
+        """Monotonic seconds."""
+        ...
+
     async def ping(self) -> None:
         """Return when it answered."""
+
+    async def check_page(self, timeout: float) -> None:
+        """Return when the active page answered.
+
+        Raises:
+            BrowserError: It did not within *timeout* seconds.
+        """
+
+    def stopped(self) -> bool:
+        """Whether somebody stopped (SIGSTOP) driver or browser."""
+        ...
+
+    async def bind(self, host: str) -> str:
+        """Let drivers attach; returns the endpoint. Idempotent."""
+        ...
+
+    async def tidy(self) -> int:
+        """Close the contexts that attached drivers left."""
+        ...
 
     def abandon(self) -> None:
         """Stop reporting its death."""
@@ -68,6 +98,15 @@ class Browser(Protocol):
 
 class Home(Protocol):
     """The private directory of one incarnation and the processes noted in it."""
+
+    def set_deadline(self, at: float) -> None:
+        """Note until when the owner may act, for the janitor of the node."""
+
+    def freeze(self) -> None:
+        """SIGSTOP the whole tree; when this returns it can do nothing."""
+
+    def thaw(self) -> None:
+        """SIGCONT the whole tree."""
 
     def kill_browser(self) -> None:
         """SIGKILL the whole tree."""
@@ -83,7 +122,7 @@ class Home(Protocol):
 class Launcher(Protocol):
     """Starts browsers on this node."""
 
-    def home(self, business_id: str, token: int) -> Home:
+    def home(self, business_id: str, token: int, holder_id: str) -> Home:
         """Make the directory of an incarnation; kills what dead owners left on this node."""
         ...
 
@@ -95,4 +134,55 @@ class Launcher(Protocol):
         on_lost: Callable[[str], None],
     ) -> tuple[Browser, list[str]]:
         """Start a browser that holds *parts*."""
+        ...
+
+
+class Handle(Protocol):
+    """An actor that can be called, and the node that it lives on."""
+
+    @property
+    def node_id(self) -> str:
+        """Who can vouch for its death."""
+        ...
+
+
+class Actors(Protocol):
+    """Lives and deaths of business actors, as the supervisor's side uses them."""
+
+    async def start(self, incarnation: Incarnation) -> Handle:
+        """Create the actor and bring it up; returns its handle when ready."""
+        ...
+
+    async def find(self, business_id: str) -> tuple[Handle, dict[str, Any] | None] | None:
+        """Return handle and description of an actor that is there; None for one that is not.
+
+        The description is None when it did not answer.
+        """
+
+    async def businesses(self) -> list[str]:
+        """Businesses that have an actor."""
+        ...
+
+    async def describe(self, handle: Any) -> dict[str, Any] | None:
+        """Return what an actor says of itself; None when it does not answer."""
+
+    async def stop(self, handle: Any, timeout: float) -> StopResult:
+        """Stop gracefully."""
+        ...
+
+    async def hibernate(self, handle: Any, idle_for: float, timeout: float) -> StopResult | None:
+        """Stop gracefully unless somebody has used it in the last *idle_for* seconds."""
+
+    async def kill(self, handle: Any) -> None:
+        """Kill at once."""
+
+    async def death(self, handle: Any) -> Death:
+        """Wait for the end."""
+        ...
+
+    async def owner_state(self, handle: Any, holder_id: str) -> str | None:
+        """Return what its node says of its process (alive, stopped, dead); None: it says nothing."""
+
+    async def end(self, handle: Any, holder_id: str) -> bool:
+        """Have its node kill process and browser; True when nothing of them is left."""
         ...

@@ -14,7 +14,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 from ray.util import list_named_actors
 
 from actors.life import Death
-from actors.names import business_actor, business_of
+from actors.names import business_actor, business_of, janitor_actor
 from raypool.errors import ErrorCodes, create_error
 
 BROWSER_RESOURCE = "browser"
@@ -27,12 +27,16 @@ class RayRuntime:
         namespace: Ray namespace of the fleet.
         make: Creates the business's actor from Ray options and its id; injected by the shell that
             knows the actor class.
+        make_janitor: Creates a janitor from Ray options.
     """
 
     def __init__(
-        self, namespace: str, make: Callable[[dict[str, Any], str], ActorHandle[Any]]
+        self,
+        namespace: str,
+        make: Callable[[dict[str, Any], str], ActorHandle[Any]],
+        make_janitor: Callable[[dict[str, Any]], ActorHandle[Any]],
     ) -> None:
-        self._namespace, self._make = namespace, make
+        self._namespace, self._make, self._make_janitor = namespace, make, make_janitor
 
     async def create(self, business_id: str) -> ActorHandle[Any]:
         """Create the actor of a business; one that has the name already is killed first."""
@@ -52,18 +56,31 @@ class RayRuntime:
             "max_restarts": 0,
             "max_task_retries": 0,
             "num_cpus": 0,
+            "scheduling_strategy": "SPREAD",
         }
         offered = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if offered.get(BROWSER_RESOURCE):
             options["resources"] = {BROWSER_RESOURCE: 1}
         return self._make(options, business_id)
 
+    async def janitor(self, node_id: str) -> ActorHandle[Any]:
+        """Return the janitor of a node, made when there is none. Idempotent."""
+        found = await self.find_janitor(node_id)
+        if found is not None:
+            return found
+        return await asyncio.to_thread(self._make_janitor, _janitor_options(self._namespace, node_id))
+
+    async def find_janitor(self, node_id: str) -> ActorHandle[Any] | None:
+        """Return the janitor of a node, None when there is none."""
+        return await self._named(janitor_actor(node_id))
+
     async def find(self, business_id: str) -> ActorHandle[Any] | None:
         """Return the handle of a business's actor, None when the name is free."""
+        return await self._named(business_actor(business_id))
+
+    async def _named(self, name: str) -> ActorHandle[Any] | None:
         try:
-            return await asyncio.to_thread(
-                ray.get_actor, business_actor(business_id), self._namespace
-            )
+            return await asyncio.to_thread(ray.get_actor, name, self._namespace)
         except ValueError:
             return None
 
@@ -110,6 +127,19 @@ class RayRuntime:
         """Kill an actor's process at once. Idempotent."""
         if actor is not None:
             await asyncio.to_thread(ray.kill, actor, no_restart=True)
+
+
+def _janitor_options(namespace: str, node_id: str) -> dict[str, Any]:
+    return {
+        "name": janitor_actor(node_id),
+        "namespace": namespace,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "num_cpus": 0,
+        "label_selector": {"ray.io/node-id": node_id},
+    }
 
 
 def title_process(actor: object) -> None:

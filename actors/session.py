@@ -13,10 +13,14 @@ from actors.commands import Work, attempt
 from actors.keeper import OpenLeases, now
 from actors.life import Incarnation, StopResult
 from actors.ports import Launcher, Stores
+from actors.rebuilding import Rebuilder
+from actors.rounds import Limits, Orders, Rounds
+from actors.saving import save
 from actors.tenure import Tenure, begin
-from actors.workplace import ALIVE_TIMEOUT_S, Workplace, not_ready, swallow
+from actors.turns import Turns, not_ready
+from actors.workplace import Workplace
 from raypool.config import Settings
-from raypool.errors import ErrorCodes, RaypoolError, StoreUnavailable, create_error
+from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.logs import get_logger
 from raypool.model import CheckpointInfo, Observed, Session
 from raypool.phase import Phase, transition
@@ -51,11 +55,14 @@ class InstanceSession:
         self._settings, self._stores, self._launcher = settings, stores, launcher
         self._open_leases, self._on_end = open_leases, on_end
         self._loop = asyncio.get_running_loop()
-        self._turn = asyncio.Lock()
+        self._turns = Turns(incarnation.business_id, settings.max_queued, settings.command_timeout)
         self._tenure: Tenure | None = None
         self._place: Workplace | None = None
-        self._rebuilding: asyncio.Task[None] | None = None
+        self._rounds: Rounds | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._rebuilder = Rebuilder(self._mended, self._beyond_repair)
         self._stopping: asyncio.Task[StopResult] | None = None
+        self._commands = 0
         self._ended = False
 
     # -- start -------------------------------------------------------------------------------
@@ -80,25 +87,22 @@ class InstanceSession:
     async def _start(self) -> None:
         who = self.incarnation
         session = await self._record()
-        self._tenure = await begin(
+        self._tenure = tenure = await begin(
             who,
             self._settings.lease_ttl,
             self._stores.leases,
             self._launcher,
             self._open_leases,
-            on_lost=self._lease_lost,
-            on_stuck=lambda: self._on_end("a function blocked the event loop past its deadline"),
+            self,
         )
-        self._place = Workplace(
-            session,
-            self._stores,
-            self._launcher,
-            self._tenure,
-            who.holder.node_id,
-            self._browser_lost,
+        self._place = place = Workplace(
+            session, self._stores, self._launcher, tenure, who.holder.node_id, self._browser_lost
         )
         await self._report()
-        await self._place.open()
+        await place.open()
+        orders = Orders(self._rebuild_soon, self._recycle, self._end)
+        self._rounds = Rounds(place, self._turns, Limits.of(self._settings), orders)
+        self._upkeep = self._loop.create_task(self._rounds.run())
 
     async def _record(self) -> Session:
         session = await self._stores.sessions.get_session(self.incarnation.session_id)
@@ -117,14 +121,15 @@ class InstanceSession:
         Args:
             work: ``async def work(page)``. Its own error is raised unchanged, after the state that
                 it left behind was saved.
-            timeout: Seconds; past them the browser is rebuilt from the last checkpoint.
+            timeout: Seconds on line; past them the browser is rebuilt from the last checkpoint.
 
         Raises:
             InstanceLost: The browser died meanwhile; whether *work* had an effect is not known.
+            InstanceNotReady: It cannot take commands now; *work* has not begun.
             CommandTimeout: It ran past *timeout*.
-            StoreUnavailable: It ran, but its changes could not be saved yet.
+            StorageError: It ran, but its changes could not be saved yet (``STORAGE_NOT_SAVED``).
         """
-        async with self._turn:
+        async with self._turns.take():
             place, tenure = await self._ready()
             tenure.expect_end(now() + timeout)
             try:
@@ -136,87 +141,81 @@ class InstanceSession:
             finally:
                 tenure.expect_end(None)
             await self._save(place, "run")
+            self._commands += 1
             return task.result()
 
     async def checkpoint(self, reason: str = "asked") -> CheckpointInfo:
         """Save the state now, in turn with the commands, and return the acknowledged version."""
-        async with self._turn:
+        async with self._turns.take():
             place, _ = await self._ready()
             return await self._save(place, reason)
 
     async def _save(self, place: Workplace, reason: str) -> CheckpointInfo:
-        """Save; an error that comes from the browser's death is told as such."""
-        browser = place.browser
         try:
-            return await place.save(reason)
-        except StoreUnavailable as error:
-            raise create_error(
-                ErrorCodes.STORAGE_NOT_SAVED,
-                f"what was done is not saved yet, the browser holds it: {error.message}",
-            ) from error
+            return await save(place, reason, self._rebuild_soon)
         except RaypoolError as error:
             if error.code is ErrorCodes.SESSION_LEASE_LOST:
-                self._lease_lost(error.message)
-            elif error.code is ErrorCodes.BROWSER_CHECKPOINT_FAILED and place.browser is browser:
-                await place.drop()  # it does not answer any more
-                self._rebuild_soon(error.message)
+                self.lease_lost(error.message)
             raise
-        except Exception as error:
-            await asyncio.wait({place.lost}, timeout=ALIVE_TIMEOUT_S)
-            if place.lost.done():
-                raise place.lost_error() from error
-            raise create_error(
-                ErrorCodes.BROWSER_CHECKPOINT_FAILED, f"the state could not be read: {error}"
-            ) from error
+
+    def touch(self) -> None:
+        """Begin to count idle time anew: somebody is there, though he sends no command."""
+        self._turns.touch()
 
     async def _ready(self) -> tuple[Workplace, Tenure]:
         """Return what a command needs, waiting for a browser that is being rebuilt."""
         business_id = self.incarnation.business_id
-        if self._rebuilding:
-            await asyncio.wait({self._rebuilding}, timeout=self._settings.start_timeout)
+        await self._rebuilder.wait(self._settings.start_timeout)
         if self._stopping or self._ended or not (self._place and self._tenure):
             raise not_ready(business_id, "is stopping" if self._stopping else "is not up")
+        if self._tenure.off_line:
+            raise not_ready(business_id, "is off line: its lease could not be renewed in time")
         if self._place.browser is None:
             raise not_ready(business_id, "has no browser")
         return self._place, self._tenure
 
-    # -- a browser dies ----------------------------------------------------------------------
+    # -- a browser dies or is replaced ---------------------------------------------------------
 
     def _browser_lost(self, reason: str) -> None:
         log.warning("browser lost", reason=reason)
         self._rebuild_soon(reason)
 
     def _rebuild_soon(self, reason: str) -> None:
-        if not self._ended and not self._stopping and self.phase is Phase.READY:
+        if not self._ended and not self._stopping and self.phase is Phase.READY and self._place:
             self.phase = transition(self.phase, Phase.RECOVERING)
-            self._rebuilding = self._loop.create_task(self._rebuild(reason))
+            self._rebuilder.begin(self._place, reason, self._settings.start_timeout)
 
-    async def _rebuild(self, reason: str) -> None:
-        assert self._place is not None  # noqa: S101 -- there was a browser
-        try:
-            await self._place.drop()
-            await self._reopen(self._place)
-        except Exception as error:  # noqa: BLE001 -- whatever it was, this life is over
-            await self._end(f"its browser died ({reason}) and could not be rebuilt: {error}")
-            return
+    async def _recycle(self) -> None:
+        """Save, then replace the browser. The turn is held: no command notices."""
+        if self._place and self.phase is Phase.READY:
+            await self._save(self._place, "recycle")
+            self._rebuild_soon("it was recycled")
+            await self._rebuilder.wait(self._settings.start_timeout)
+
+    async def _mended(self) -> None:
         self.phase = transition(self.phase, Phase.READY)
-        log.info("browser rebuilt", reason=reason)
         await self._report()
 
-    async def _reopen(self, place: Workplace) -> None:
-        opening = asyncio.ensure_future(place.open())
-        done, _ = await asyncio.wait({opening}, timeout=self._settings.start_timeout)
-        if not done:  # never cancel what may be inside Playwright
-            opening.add_done_callback(swallow)
-            raise create_error(ErrorCodes.BROWSER_START_FAILED, "it did not come up in time")
-        opening.result()
+    async def _beyond_repair(self, reason: str) -> None:
+        await self._end(reason)
 
-    # -- the end -----------------------------------------------------------------------------
+    # -- news from the keeper's thread ---------------------------------------------------------
 
-    def _lease_lost(self, reason: str) -> None:
+    def on_line_again(self) -> None:
+        """Look whether the store still has everything: it was away for longer than a lease."""
+        if self._rounds:
+            self._rounds.store_due = True
+
+    def lease_lost(self, reason: str) -> None:
         """End this life. Called from any thread."""
         log.error("lease lost", business_id=self.incarnation.business_id, reason=reason)
         asyncio.run_coroutine_threadsafe(self._end(f"lease lost: {reason}"), self._loop)
+
+    def stuck(self) -> None:
+        """End the process: its event loop does not turn any more."""
+        self._on_end("a function blocked the event loop past its deadline")
+
+    # -- the end -----------------------------------------------------------------------------
 
     async def _end(self, reason: str) -> None:
         if not self._ended:
@@ -224,12 +223,23 @@ class InstanceSession:
             await self._vanish()
             self._on_end(reason)
 
+    async def hibernate(self, idle_for: float, timeout: float) -> StopResult | None:
+        """Stop if nobody has used it for *idle_for* seconds; else do nothing and return None.
+
+        A command is never cut off: between the look and the stop none can begin.
+        """
+        idle = self.phase is Phase.READY and self._turns.idle_for() >= idle_for
+        if not idle or self._turns.busy or self._stopping:
+            return None
+        return await self.stop(timeout)
+
     async def stop(self, timeout: float) -> StopResult:
         """Save, close the browser, release the lease. Idempotent; a second call awaits the first.
 
         Args:
             timeout: Seconds that a running command gets to end; past them it is cut off and what it
-                changed since the last checkpoint is reported as not saved.
+                changed since the last checkpoint is reported as not saved. Waiting ones are sent
+                away at once: they have not begun.
         """
         if self._stopping is None:
             self._stopping = self._loop.create_task(self._stop(timeout))
@@ -247,17 +257,17 @@ class InstanceSession:
 
     async def _save_and_close(self, timeout: float) -> str:
         """Return why the last changes could not be saved; empty when they were."""
+        self._turns.close()
         if self._place is None:
             return "it had not come up"
         try:
-            if self._rebuilding:
-                await asyncio.wait({self._rebuilding}, timeout=timeout)
-            async with asyncio.timeout(timeout):
-                await self._turn.acquire()
+            await self._rebuilder.wait(timeout)
+            if not await self._turns.take_last(timeout):
+                return f"a function was still running after {timeout:g} s"
+            if self._place.off_line:
+                return "it was off line: its lease could not be renewed in time"
             await self._place.save("stop")
             await self._place.close()
-        except TimeoutError:
-            return f"a function was still running after {timeout:g} s"
         except Exception as error:  # noqa: BLE001 -- a stop ends, and says what it could not do
             return str(error)
         return ""
@@ -265,8 +275,11 @@ class InstanceSession:
     async def _vanish(self) -> None:
         """Leave nothing behind: browser, directory, lease. Idempotent."""
         self.phase = Phase.ABSENT
+        self._turns.close()
         place, self._place = self._place, None
         tenure, self._tenure = self._tenure, None
+        if self._upkeep and self._upkeep is not asyncio.current_task():
+            self._upkeep.cancel()
         if place and tenure:
             await place.drop()
             await self._write_report(place, tenure)
@@ -285,11 +298,15 @@ class InstanceSession:
             "holder_id": who.holder.id,
             "incarnation": who.number,
             "phase": self.phase,
+            "off_line": tenure.off_line if tenure else False,
+            "busy": self._turns.busy,
+            "idle_for": self._turns.idle_for(),
+            "commands": self._commands,
             "fencing_token": tenure.token if tenure else 0,
             "sign_in": place.sign_in if place else None,
             "browser_pid": browser.browser_pid if browser else None,
             "driver_pid": browser.driver_pid if browser else None,
-            "memory_bytes": browser.memory() if browser else None,
+            "memory_bytes": self._rounds.memory if self._rounds else None,
             "conditions": tuple(place.conditions.values()) if place else (),
         }
 

@@ -1,101 +1,42 @@
-"""The Ray actor that keeps the fleet as the records want it: a shell around the reconciler."""
+"""The Ray actor that keeps the fleet as the records want it: a shell around the reconciler.
+
+Four loops beside each other: passes of the reconciler, the event stream that wakes it, a round that
+asks the instances how they are, and one that looks after nodes and their janitors. Each goes on
+whatever happens in a turn of it.
+"""
 
 import asyncio
 import contextlib
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
 
 from actors.business import Business
-from actors.life import Death, Incarnation, StopResult
+from actors.businesses import BusinessActors
+from actors.janitor import Janitor
+from actors.janitors import Janitors
 from actors.lives import Lives
 from actors.names import SUPERVISOR, business_actor
+from actors.nodes import RayNodes
+from actors.places import room_of
 from actors.reconciler import Reconciler
 from actors.runtime import RayRuntime, title_process
 from raypool import calls, context, logs
 from raypool.config import Settings
-from raypool.errors import ErrorCodes, RaypoolError
+from raypool.errors import RaypoolError
 from raypool.store.crypto import Keyring
 from raypool.store.sessions import RedisSessionManager
 
 log = logs.get_logger(__name__)
 
-ANSWER_TIMEOUT_S = 2.0
 LOOK_AGAIN_S = 5.0
 AFTER_ERROR_S = 1.0
-
-
-@dataclass(frozen=True)
-class Living:
-    """An actor, and the node that can vouch for its death."""
-
-    actor: ActorHandle[Any]
-    node_id: str
-
-
-class BusinessActors:
-    """The live side of the reconciler: lives and deaths of :class:`actors.business.Business`."""
-
-    def __init__(self, runtime: RayRuntime, settings: Settings, keyring: Keyring) -> None:
-        self._runtime, self._settings, self._keyring = runtime, settings, keyring
-
-    async def start(self, incarnation: Incarnation) -> Living:
-        """Create the actor and bring it up; returns it when ready."""
-        handle = await self._runtime.create(incarnation.business_id)
-        timeout = self._settings.start_timeout
-        seen: dict[str, Any] = {}
-        try:
-            seen = await self._runtime.call(handle, "describe", timeout=timeout)
-            holder = incarnation.holder.model_copy(
-                update={"pid": seen["pid"], "node_id": seen["node_id"]}
-            )
-            life = replace(incarnation, holder=holder)
-            reply = await self._runtime.call(
-                handle, "start", life, self._settings, self._keyring, timeout=timeout
-            )
-            calls.unpack_reply(reply)
-        except RaypoolError as error:
-            if error.code is ErrorCodes.BROWSER_INSTANCE_LOST:
-                error.context["death_certain"] = await self._runtime.is_up(seen.get("node_id", ""))
-            await self._runtime.kill(handle)
-            raise
-        except BaseException:
-            await self._runtime.kill(handle)
-            raise
-        return Living(handle, seen["node_id"])
-
-    async def find(self, business_id: str) -> tuple[Living, dict[str, Any] | None] | None:
-        """Return an actor that is there already, with what it says of itself, if it answers."""
-        handle = await self._runtime.find(business_id)
-        if handle is None:
-            return None
-        try:
-            seen = await self._runtime.call(handle, "describe", timeout=ANSWER_TIMEOUT_S)
-        except TimeoutError:
-            return Living(handle, ""), None
-        except RaypoolError:
-            return None  # it is dead, and its name about to go
-        return Living(handle, seen["node_id"]), seen
-
-    async def businesses(self) -> list[str]:
-        """Businesses that have an actor."""
-        return await self._runtime.businesses()
-
-    async def stop(self, living: Living, timeout: float) -> StopResult:
-        """Stop gracefully, within twice *timeout* whatever happens."""
-        reply = await self._runtime.call(living.actor, "stop", timeout, timeout=2 * timeout)
-        result: StopResult = calls.unpack_reply(reply)
-        return result
-
-    async def kill(self, living: Living) -> None:
-        """Kill at once."""
-        await self._runtime.kill(living.actor)
-
-    async def death(self, living: Living) -> Death:
-        """Wait for the end."""
-        return await self._runtime.death(living.actor, living.node_id)
+FOLLOW_S = 10.0
+ASK_EVERY_S = 2.0
+NODES_EVERY_S = 3.0
 
 
 @ray.remote
@@ -107,14 +48,26 @@ class Supervisor:
         logs.configure(self._settings.log_format, self._settings.log_level)
         self._manager = RedisSessionManager(self._settings, keyring)
         self._awake = asyncio.Event()
-        runtime = RayRuntime(settings.namespace, _make_business)
-        actors = BusinessActors(runtime, settings, keyring)
-        lives = Lives(actors, settings.cluster, self._awake.set)
-        self._reconciler = Reconciler(self._manager, lives)
-        self._loop = asyncio.get_running_loop().create_task(self._run())
+        runtime = RayRuntime(
+            settings.namespace, _make_business, lambda options: _make_janitor(options, settings)
+        )
+        self._nodes, self._janitors = RayNodes(), Janitors(runtime)
+        actors = BusinessActors(runtime, self._janitors, settings, keyring)
+        lives = Lives(
+            actors, self._manager, self._manager.leases, settings.cluster, self._awake.set
+        )
+        self._lives = lives
+        self._reconciler = Reconciler(
+            self._manager, lives, settings.cluster, self._settings.idle_after
+        )
+        self._adopted = False
+        loops = (self._passes, self._follow, self._rounds, self._look_at_nodes)
+        self._loops = [asyncio.get_running_loop().create_task(loop()) for loop in loops]
 
     def __repr__(self) -> str:
         return SUPERVISOR
+
+    # -- what drivers ask ----------------------------------------------------------------------
 
     async def ping(self) -> str:
         """Answer; whoever waits for it knows that the supervisor is up."""
@@ -134,9 +87,23 @@ class Supervisor:
         result = await self._reconciler.stop(business_id, timeout)
         return asdict(result) if result else None
 
+    async def drain(self, node_id: str, timeout: float, reason: str) -> bytes:
+        """Take everything off a node, for good: nothing starts there any more.
+
+        Answers with how each stop went.
+        """
+        return await self._replied(self._drain(node_id, timeout, reason))
+
+    async def _drain(self, node_id: str, timeout: float, reason: str) -> list[dict[str, Any]]:
+        await self._nodes.drain(node_id, reason, timeout)
+        await self._see_nodes()
+        results = await self._reconciler.empty(node_id, timeout)
+        return [asdict(result) for result in results]
+
     async def close(self, timeout: float) -> list[dict[str, Any]]:
         """Stop every instance, each after an acknowledged checkpoint; start nothing any more."""
         results = await self._reconciler.close(timeout)
+        await self._janitors.dismiss()
         return [asdict(result) for result in results]
 
     async def reopen(self) -> None:
@@ -147,24 +114,77 @@ class Supervisor:
         """Return what is remembered of every instance."""
         return self._reconciler.overview()
 
-    async def _run(self) -> None:
-        adopted = False
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Return what each node offers, and what its janitor last said."""
+        reports = self._janitors.reports
+        found = await self._nodes.nodes()
+        return [{**asdict(node), "janitor": reports.get(node.node_id)} for node in found]
+
+    async def _replied(self, work: Awaitable[Any]) -> bytes:
+        try:
+            return calls.pack_value(await work)
+        except Exception as error:  # noqa: BLE001 -- every error goes to the caller
+            return calls.pack_error(error)
+
+    # -- what it does by itself ------------------------------------------------------------------
+
+    async def _passes(self) -> None:
         while True:
             self._awake.clear()
             title_process(self)
             delay: float | None = AFTER_ERROR_S
             try:
                 await self._manager.open()
-                if not adopted:
+                if not self._adopted:
                     await self._reconciler.adopt()
-                    adopted = True
+                    self._adopted = True
                 delay = await self._reconciler.reconcile()
             except Exception as error:  # noqa: BLE001 -- one bad pass must not end the loop
                 log.error("pass failed", error=repr(error))  # noqa: TRY400
+                await asyncio.sleep(AFTER_ERROR_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._awake.wait(), min(delay or LOOK_AGAIN_S, LOOK_AGAIN_S))
+
+    async def _follow(self) -> None:
+        async def follow() -> None:
+            await self._manager.open()
+            async with self._manager.events.follow() as follower:
+                while True:
+                    changes = await follower.changes(FOLLOW_S)
+                    self._reconciler.note(changes.business_ids, resync=changes.resync)
+
+        await _again_and_again(follow, AFTER_ERROR_S)
+
+    async def _rounds(self) -> None:
+        async def ask() -> None:
+            living = self._reconciler.living()
+            await asyncio.gather(*(self._lives.ask(instance) for instance in living))
+
+        await _again_and_again(ask, ASK_EVERY_S)
+
+    async def _look_at_nodes(self) -> None:
+        await _again_and_again(self._see_nodes, NODES_EVERY_S)
+
+    async def _see_nodes(self) -> None:
+        nodes = [node for node in await self._nodes.nodes() if node.alive]
+        await self._janitors.look_after([node.node_id for node in nodes])
+        self._reconciler.set_room(room_of(nodes, self._janitors.reports, self._settings))
+
+
+async def _again_and_again(turn: Callable[[], Awaitable[None]], pause: float) -> None:
+    while True:
+        try:
+            await turn()
+        except Exception as error:  # noqa: BLE001 -- one bad turn must not end the loop
+            log.warning("turn failed", error=repr(error))
+        await asyncio.sleep(pause)
 
 
 def _make_business(options: dict[str, Any], business_id: str) -> ActorHandle[Any]:
     made: ActorHandle[Any] = Business.options(**options).remote(business_id)  # type: ignore[attr-defined]
+    return made
+
+
+def _make_janitor(options: dict[str, Any], settings: Settings) -> ActorHandle[Any]:
+    made: ActorHandle[Any] = Janitor.options(**options).remote(settings)  # type: ignore[attr-defined]
     return made

@@ -6,16 +6,32 @@ process that was started in it.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from typing import Protocol
 
 from actors.keeper import LeaseKeeper, OpenLeases, now
 from actors.life import Incarnation
 from actors.ports import Home, Launcher
 from raypool.errors import RaypoolError
+from raypool.logs import get_logger
 from raypool.model import Lease
 from raypool.store.base import LeaseStore
 
+log = get_logger(__name__)
+
 GONE_TIMEOUT_S = 10.0
+
+
+class News(Protocol):
+    """Who is told how the right to act fares. Called from the keeper's thread, after the deed."""
+
+    def on_line_again(self) -> None:
+        """The browser was frozen for a while and goes on."""
+
+    def lease_lost(self, reason: str) -> None:
+        """The right is over; the browser is dead."""
+
+    def stuck(self) -> None:
+        """The event loop does not end a command that is past its deadline; the browser is dead."""
 
 
 class Tenure:
@@ -25,6 +41,24 @@ class Tenure:
         self.token, self.home = lease.token, home
         self._lease, self._leases, self._keeper = lease, leases, keeper
 
+    @property
+    def off_line(self) -> bool:
+        """Whether the browser may not act now: the lease could not be renewed in time."""
+        return self._keeper.off_line
+
+    def off_line_seconds(self) -> float:
+        """Return how long the browser was off line in all, up to now."""
+        return self._keeper.off_line_seconds()
+
+    def freeze_if_off_line(self) -> None:
+        """Freeze a browser that came up while the lease could not be renewed."""
+        if self.off_line:
+            self.home.freeze()
+        if (
+            not self.off_line
+        ):  # it came back meanwhile, and its thaw may have been before our freeze
+            self.home.thaw()
+
     def expect_end(self, deadline: float | None) -> None:
         """Note by when (clock of the keeper) the running command must have ended; None: none runs."""
         self._keeper.expect_end(deadline)
@@ -32,7 +66,10 @@ class Tenure:
     async def clear(self) -> None:
         """Kill whatever runs in the directory; return when it is gone."""
         self.home.kill_browser()
-        await asyncio.to_thread(self.home.wait_gone, GONE_TIMEOUT_S)
+        while not await asyncio.to_thread(self.home.wait_gone, GONE_TIMEOUT_S):
+            # Nobody else may act while it lives: the keeper goes on renewing meanwhile.
+            log.error("the browser does not die", business_id=self._lease.business_id)
+            self.home.kill_browser()
 
     async def end(self) -> None:
         """Leave nothing behind: processes, directory, lease, in this order. Idempotent."""
@@ -49,9 +86,7 @@ async def begin(
     leases: LeaseStore,
     launcher: Launcher,
     open_leases: OpenLeases,
-    *,
-    on_lost: Callable[[str], None],
-    on_stuck: Callable[[], None],
+    news: News,
 ) -> Tenure:
     """Acquire the lease and keep it from here on; then make the directory.
 
@@ -61,9 +96,7 @@ async def begin(
         leases: Where the lease is.
         launcher: Makes the directory; kills what dead owners left on this node.
         open_leases: Opens the lease store for the keeper's own thread.
-        on_lost: Called from the keeper's thread, the browser already killed, when the right is over.
-        on_stuck: Called from the keeper's thread, the browser already killed, when the event loop
-            does not end a command that is past its deadline.
+        news: Is told how the right to act fares.
 
     Raises:
         SessionLocked: Somebody else holds the business.
@@ -72,34 +105,58 @@ async def begin(
     lease = await leases.acquire(
         incarnation.business_id, incarnation.holder, ttl, supersedes=incarnation.supersedes
     )
-    doors = _Doors(on_lost, on_stuck)
-    keeper = LeaseKeeper(lease, asked_at, open_leases, on_lost=doors.lost, on_stuck=doors.stuck)
+    doors = _Doors(news)
+    keeper = LeaseKeeper(lease, asked_at, open_leases, doors)
     keeper.start()
     try:
-        home = await asyncio.to_thread(launcher.home, lease.business_id, lease.token)
+        home = await asyncio.to_thread(
+            launcher.home, lease.business_id, lease.token, incarnation.holder.id
+        )
     except BaseException:
         keeper.stop()
         await leases.release(lease)
         raise
-    doors.home = home
+    doors.open(home)
     return Tenure(lease, leases, home, keeper)
 
 
 class _Doors:
     """Shuts the browser out before anybody is told why. Used from the keeper's thread."""
 
-    def __init__(self, on_lost: Callable[[str], None], on_stuck: Callable[[], None]) -> None:
-        self.home: Home | None = None
-        self._on_lost, self._on_stuck = on_lost, on_stuck
+    def __init__(self, news: News) -> None:
+        self._home: Home | None = None
+        self._until = 0.0
+        self._news = news
+
+    def open(self, home: Home) -> None:
+        """Guard *home* from now on."""
+        home.set_deadline(self._until)
+        self._home = home
+
+    def extended(self, until: float) -> None:
+        self._until = until
+        if self._home:
+            self._home.set_deadline(until)
+
+    def off_line(self) -> None:
+        log.warning("off line: the lease could not be renewed in time")
+        if self._home:
+            self._home.freeze()
+
+    def on_line(self) -> None:
+        log.warning("on line again")
+        if self._home:
+            self._home.thaw()
+        self._news.on_line_again()
 
     def lost(self, reason: str) -> None:
         self._shut()
-        self._on_lost(reason)
+        self._news.lease_lost(reason)
 
     def stuck(self) -> None:
         self._shut()
-        self._on_stuck()
+        self._news.stuck()
 
     def _shut(self) -> None:
-        if self.home:
-            self.home.kill_browser()
+        if self._home:
+            self._home.kill_browser()

@@ -8,13 +8,20 @@ from typing import Any
 
 from actors.ports import Browser, Launcher, State, Stores
 from actors.tenure import Tenure
+from actors.turns import not_ready
 from raypool.errors import ErrorCodes, RaypoolError, create_error
+from raypool.logs import get_logger
 from raypool.model import CheckpointInfo, CheckpointMeta, Condition, Session, SignIn
 from raypool.retry import with_retry
 from raypool.signin.probe import look
 from raypool.state import cookie_names
 
+log = get_logger(__name__)
+
 ALIVE_TIMEOUT_S = 1.0
+OFF_LINE_POLL_S = 0.1
+COMMIT_ATTEMPTS = 30
+"""About a minute: a command rather takes longer than end with its work done and not saved."""
 
 
 class Workplace:
@@ -44,6 +51,8 @@ class Workplace:
         self.checkpoint: CheckpointInfo | None = None
         self.sign_in = SignIn.UNKNOWN
         self.conditions: Mapping[str, Condition] = {}
+        self.unsaved = False
+        """Whether the browser holds what the store has not acknowledged, because it could not."""
         self._stores, self._launcher, self._tenure = stores, launcher, tenure
         self._node_id, self._on_lost = node_id, on_lost
         self._parts: Mapping[str, bytes] = {}
@@ -67,6 +76,8 @@ class Workplace:
             self.browser, warnings = await self._launcher.launch(
                 self.session.spec, self._tenure.home, self._parts, self._gone
             )
+            self.unsaved = False
+            self._tenure.freeze_if_off_line()  # it may have come up behind the keeper's back
             await self.browser.open_tabs(self._parts, warnings)
             self.sign_in = await self._look(self.present)
             if self.browser is None:
@@ -89,13 +100,54 @@ class Workplace:
                 sign_in=self.sign_in,
                 warnings=tuple(collected.warnings),
             )
+            self.unsaved = True
             info = await self._commit(collected, meta)
-            self._parts, self.checkpoint = collected.parts, info
+            self._parts, self.checkpoint, self.unsaved = collected.parts, info, False
         self._note("Saved", meta.warnings)
         return info
 
+    async def reassure(self) -> None:
+        """Look whether the store still has what it acknowledged; where it has not, write it again.
+
+        A server may come back empty, or a replica without the newest writes may take over.
+
+        Raises:
+            SessionNotFound: The session was deleted or has expired.
+            LeaseLost: Somebody else has the business.
+        """
+        acknowledged = self.checkpoint.version if self.checkpoint else 0
+        sessions, token = self._stores.sessions, self._tenure.token
+        found = await sessions.get_session(self.session.id)
+        if found is None:
+            log.error("the store lost the session; it is written again")
+            found = await sessions.rewrite_lost(self.session, token)
+        if found.checkpoint_version < acknowledged or self.unsaved:
+            await self.save("reassured")
+
     async def _read(self, browser: Browser) -> State:
-        """Read the state, or say that the browser died: half a state must not be taken for one."""
+        """Read the state, again if the browser was off line meanwhile: parts would be missing.
+
+        Raises:
+            InstanceLost: It died. Half a state must not be taken for one.
+        """
+        while True:
+            off_before = self._tenure.off_line_seconds()
+            try:
+                collected = await self._read_once(browser)
+            except Exception:
+                if self.lost.done() or self._tenure.off_line_seconds() == off_before:
+                    raise
+            else:
+                if self._tenure.off_line_seconds() == off_before:
+                    return collected
+            await self._on_line()
+
+    async def _on_line(self) -> None:
+        """Return when the browser may act again, or is lost. The news come from another thread."""
+        while self._tenure.off_line and not self.lost.done():  # noqa: ASYNC110
+            await asyncio.sleep(OFF_LINE_POLL_S)
+
+    async def _read_once(self, browser: Browser) -> State:
         lost = self.lost
         reading = asyncio.ensure_future(browser.collect(self._parts))
         ends: set[asyncio.Future[Any]] = {reading, lost}
@@ -112,10 +164,16 @@ class Workplace:
         operation = uuid.uuid4().hex  # the same for each attempt: a lost reply must not save twice
         return await with_retry(
             lambda: self._stores.checkpoints.save(
-                self.session.id, self._tenure.token, collected.parts, meta, op_id=operation
+                self.session.id,
+                self._tenure.token,
+                collected.parts,
+                meta,
+                op_id=operation,
+                after=self.checkpoint.version if self.checkpoint else 0,
             ),
             base_delay=0.2,
-            max_attempts=5,
+            max_delay=2.0,
+            max_attempts=COMMIT_ATTEMPTS,
         )
 
     async def _verdict(self, browser: Browser, collected: State) -> SignIn:
@@ -136,6 +194,24 @@ class Workplace:
             {"business_id": business_id},
         )
 
+    def interrupted(self) -> RaypoolError:
+        """Return the error for a command that failed because its browser was off line meanwhile."""
+        business_id = self.session.business_id
+        return create_error(
+            ErrorCodes.BROWSER_INSTANCE_LOST,
+            f"the browser of {business_id} was off line meanwhile: Redis could not be reached",
+            {"business_id": business_id},
+        )
+
+    @property
+    def off_line(self) -> bool:
+        """Whether the browser may not act now."""
+        return self._tenure.off_line
+
+    def off_line_seconds(self) -> float:
+        """Return how long it could not act in all, up to now."""
+        return self._tenure.off_line_seconds()
+
     async def drop(self) -> None:
         """Get rid of the browser, whatever state it is in; return when its processes are gone."""
         browser, self.browser = self.browser, None
@@ -151,12 +227,12 @@ class Workplace:
             self.browser.abandon()
             await self.browser.close()
 
-    async def answers(self) -> bool:
-        """Tell whether the browser answers within :data:`ALIVE_TIMEOUT_S`."""
+    async def answers(self, timeout: float = ALIVE_TIMEOUT_S) -> bool:
+        """Tell whether the browser answers within *timeout* seconds."""
         if self.browser is None:
             return False
         answer = asyncio.ensure_future(self.browser.ping())
-        done, _ = await asyncio.wait({answer}, timeout=ALIVE_TIMEOUT_S)
+        done, _ = await asyncio.wait({answer}, timeout=timeout)
         answer.add_done_callback(swallow)
         return bool(done) and answer.exception() is None
 
@@ -189,16 +265,6 @@ class Workplace:
                 type=kind, reason="Warnings", message="; ".join(warnings), since=datetime.now(UTC)
             )
         self.conditions = others
-
-
-def not_ready(business_id: str, why: str) -> Exception:
-    """Return the error for an instance that cannot take a command now; nothing has begun."""
-    return create_error(
-        ErrorCodes.BROWSER_INSTANCE_NOT_READY,
-        f"the instance of {business_id} {why}",
-        {"business_id": business_id},
-        retry_after=0.5,
-    )
 
 
 def swallow(task: "asyncio.Future[Any]") -> None:

@@ -128,6 +128,48 @@ class Settings(BaseSettings):
         description="Browsers that a local Ray may run at once; "
         "0: what the memory allows (400 MB each).",
     )
+    idle_after: float = _named(
+        "RAYPOOL_IDLE_AFTER",
+        1800.0,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds without a call after which a browser is hibernated: saved and closed; "
+        "the next call wakes it. 0: never. A business's own `idle_after` comes first.",
+    )
+    memory_reserve: float = _named(
+        "RAYPOOL_MEMORY_RESERVE",
+        0.08,
+        ge=0,
+        lt=1,
+        description="Share of a node's memory that is kept free: below it the least recently used "
+        "idle browsers are hibernated. 0: never.",
+    )
+    recycle_after: float = _named(
+        "RAYPOOL_RECYCLE_AFTER",
+        6 * 3600.0,
+        ge=0,
+        description="Seconds after which a browser is replaced, between two commands. 0: never.",
+    )
+    recycle_memory: int = _named(
+        "RAYPOOL_RECYCLE_MEMORY",
+        2048,
+        ge=0,
+        description="MB of driver and browser above which it is replaced, between two commands. "
+        "0: never.",
+    )
+    recycle_pages: int = _named(
+        "RAYPOOL_RECYCLE_PAGES",
+        1000,
+        ge=0,
+        description="Pages opened after which a browser is replaced, between two commands. 0: never.",
+    )
+    max_queued: int = _named(
+        "RAYPOOL_MAX_QUEUED",
+        100,
+        ge=1,
+        le=100_000,
+        description="Commands that may wait for one business; one more is refused at once.",
+    )
     start_timeout: float = _named(
         "RAYPOOL_START_TIMEOUT",
         90.0,

@@ -21,7 +21,9 @@ class Phase(StrEnum):
     RECOVERING = "recovering"
     UNKNOWN = "unknown"
     STOPPING = "stopping"
+    HIBERNATED = "hibernated"
     BACKOFF = "backoff"
+    QUARANTINED = "quarantined"
 
 
 TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
@@ -29,12 +31,15 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
         Phase.STARTING,  # desired, and nothing stands in the way
         Phase.UNKNOWN,  # adopted: an actor was found that we did not start
         Phase.READY,  # adopted, and it answers
+        Phase.BACKOFF,  # it failed before this supervisor's time; its turn has not come yet
+        Phase.QUARANTINED,  # set aside before this supervisor's time
     }),
     Phase.STARTING: frozenset({
         Phase.READY,  # lease, browser, restore and probe are done
         Phase.UNKNOWN,  # it does not answer
         Phase.STOPPING,  # not desired any more
         Phase.BACKOFF,  # the start failed
+        Phase.QUARANTINED,  # it failed once too often
         Phase.ABSENT,  # the actor is gone
     }),
     Phase.READY: frozenset({
@@ -42,6 +47,7 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
         Phase.UNKNOWN,
         Phase.STOPPING,
         Phase.BACKOFF,  # the actor died: the next incarnation waits its turn
+        Phase.QUARANTINED,  # it died once too often
         Phase.ABSENT,
     }),
     Phase.RECOVERING: frozenset({
@@ -49,6 +55,7 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
         Phase.UNKNOWN,
         Phase.STOPPING,
         Phase.BACKOFF,
+        Phase.QUARANTINED,
         Phase.ABSENT,
     }),
     Phase.UNKNOWN: frozenset({
@@ -57,14 +64,25 @@ TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
         Phase.RECOVERING,
         Phase.STOPPING,
         Phase.BACKOFF,
+        Phase.QUARANTINED,
         Phase.ABSENT,
     }),
     Phase.STOPPING: frozenset({
         Phase.ABSENT,  # browser gone, lease released, actor gone
+        Phase.HIBERNATED,  # the same, and a call wakes it
         Phase.UNKNOWN,
+    }),
+    Phase.HIBERNATED: frozenset({
+        Phase.STARTING,  # woken
+        Phase.ABSENT,  # stopped for good
     }),
     Phase.BACKOFF: frozenset({
         Phase.STARTING,  # its time has come
+        Phase.QUARANTINED,
+        Phase.ABSENT,  # not desired any more
+    }),
+    Phase.QUARANTINED: frozenset({
+        Phase.STARTING,  # released by a person
         Phase.ABSENT,  # not desired any more
     }),
 }  # fmt: skip

@@ -4,15 +4,12 @@
 picture always gives the same plan, whatever its order; a settled world gives an empty one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from raypool.phase import Phase
+from raypool.room import MOVABLE, OCCUPIED, Room, Seen, crowded, idle, short_of_memory
 
-_OCCUPIED = frozenset({
-    Phase.STARTING, Phase.READY, Phase.RECOVERING, Phase.UNKNOWN, Phase.STOPPING,
-})  # fmt: skip
-"""Phases in which an actor may exist: another one of the same business must not be started."""
 _STOPPABLE = frozenset({Phase.STARTING, Phase.READY, Phase.RECOVERING, Phase.UNKNOWN})
 
 
@@ -24,16 +21,8 @@ class Want:
     session_id: str
     since: float = 0.0
     """When it was last asked for, seconds; the newest wish is served first."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One instance as it was last seen."""
-
-    business_id: str
-    phase: Phase
-    retry_at: float = 0.0
-    """In BACKOFF: when the next start is due, seconds on the clock of ``now``."""
+    awaited: bool = False
+    """Somebody waits for it now: served before all others, and worth the place of an idle one."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +41,23 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Hibernate:
+    """The same, if nobody uses it at that moment; the next call wakes it."""
+
+    business_id: str
+    reason: str
+    idle_for: float
+    """Seconds that it must have been idle when its turn comes."""
+
+
+@dataclass(frozen=True)
 class Forget:
     """Drop what is remembered of an instance that is neither there nor wanted."""
 
     business_id: str
 
 
-Action = Start | Stop | Forget
+Action = Start | Stop | Hibernate | Forget
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,17 @@ class Plan:
     actions: tuple[Action, ...] = ()
     requeue_after: float | None = None
     """Seconds until the picture is worth another look even if nothing happens; None: settled."""
+    no_room: tuple[str, ...] = ()
+    """Businesses that wait for a place."""
 
 
 def plan(
-    wanted: Iterable[Want], observed: Iterable[Seen], *, now: float, max_starting: int = 4
+    wanted: Iterable[Want],
+    observed: Iterable[Seen],
+    *,
+    now: float,
+    max_starting: int = 4,
+    room: Room | None = None,
 ) -> Plan:
     """Return the actions that bring *observed* one step closer to *wanted*.
 
@@ -80,32 +86,56 @@ def plan(
         observed: The instances that are known, whatever their phase, one entry a business.
         now: Seconds on any clock that only moves forward.
         max_starting: How many starts may be under way at once.
+        room: The nodes; None when their places are not counted.
     """
     oldest_first = sorted(wanted, key=lambda want: (want.since, want.session_id))
     wishes = {want.business_id: want for want in oldest_first}
     seen = {entry.business_id: entry for entry in observed}
-    stops = tuple(_unwanted(seen[b]) for b in sorted(seen) if b not in wishes)
+    room = room or Room()
+    stops = _stops(wishes, seen, room)
     due, waits = _due_starts(wishes, seen, now)
-    room = max(0, max_starting - sum(s.phase is Phase.STARTING for s in seen.values()))
-    starts = tuple(Start(want.business_id, want.session_id) for want in due[:room])
-    actions = tuple(action for action in stops if action) + starts
-    return Plan(actions, _requeue(waits, blocked=len(due) > room, busy=_busy(wishes, seen)))
+    places = room.places(seen.values())
+    starting = sum(entry.phase is Phase.STARTING for entry in seen.values())
+    now_due = due[: max(0, min(max_starting - starting, places))]
+    late = due[len(now_due) :]
+    without = tuple(want.business_id for want in due[max(0, places) :])
+    rests = _rests(wishes, seen, room, awaited_without_place(due, places))
+    starts = tuple(Start(want.business_id, want.session_id) for want in now_due)
+    requeue = _requeue(waits + rests.waits, blocked=bool(late), busy=_busy(wishes, seen))
+    return Plan(stops + rests.actions + starts, requeue, without)
 
 
-def _unwanted(entry: Seen) -> Action | None:
+def awaited_without_place(due: Iterable[Want], places: int) -> int:
+    """Return for how many of the *due* wishes somebody waits and there is no place."""
+    return sum(want.awaited for number, want in enumerate(due) if number >= places)
+
+
+def _stops(
+    wishes: Mapping[str, Want], seen: Mapping[str, Seen], room: Room
+) -> tuple[Stop | Forget, ...]:
+    unwanted = (_unwanted(seen[b]) for b in sorted(seen) if b not in wishes)
+    leaving = (
+        Stop(b)
+        for b in sorted(seen)
+        if b in wishes and seen[b].phase in MOVABLE and room.is_draining(seen[b].node_id)
+    )
+    return (*(action for action in unwanted if action), *leaving)
+
+
+def _unwanted(entry: Seen) -> Stop | Forget | None:
     if entry.phase in _STOPPABLE:
         return Stop(entry.business_id)
     return None if entry.phase is Phase.STOPPING else Forget(entry.business_id)
 
 
 def _due_starts(
-    wishes: dict[str, Want], seen: dict[str, Seen], now: float
+    wishes: Mapping[str, Want], seen: Mapping[str, Seen], now: float
 ) -> tuple[list[Want], list[float]]:
-    """Return the wishes whose start is due, newest first, and how long the others must wait."""
+    """Return the wishes whose start is due, the most pressing first, and how long others must wait."""
     due, waits = [], []
-    for want in sorted(wishes.values(), key=lambda w: (-w.since, w.business_id)):
+    for want in sorted(wishes.values(), key=lambda w: (not w.awaited, -w.since, w.business_id)):
         entry = seen.get(want.business_id)
-        if entry is not None and entry.phase in _OCCUPIED:
+        if entry is not None and (entry.phase in OCCUPIED or entry.phase is Phase.QUARANTINED):
             continue
         if entry is not None and entry.phase is Phase.BACKOFF and entry.retry_at > now:
             waits.append(entry.retry_at - now)
@@ -114,7 +144,32 @@ def _due_starts(
     return due, waits
 
 
-def _busy(wishes: dict[str, Want], seen: dict[str, Seen]) -> bool:
+@dataclass(frozen=True)
+class _Rests:
+    actions: tuple[Hibernate, ...]
+    waits: list[float]
+    """Seconds until one that is idle now will have been so for long enough."""
+
+
+def _rests(wishes: Mapping[str, Want], seen: Mapping[str, Seen], room: Room, needed: int) -> _Rests:
+    """Decide who is hibernated: idle for long enough, or idle longest where there is not enough."""
+    can_rest = [
+        e for e in seen.values()
+        if e.business_id in wishes and not wishes[e.business_id].awaited
+        and not room.is_draining(e.node_id)
+    ]  # fmt: skip
+    tired, waits = idle(can_rest)
+    chosen = {e.business_id: Hibernate(e.business_id, "idle", e.idle_after) for e in tired}
+    for entry, reason in (
+        *((e, "memory is short") for e in short_of_memory(can_rest, room)),
+        *((e, "its place is needed") for e in crowded(can_rest, needed - len(chosen))),
+    ):
+        rest = Hibernate(entry.business_id, reason, entry.idle_for)
+        chosen.setdefault(entry.business_id, rest)
+    return _Rests(tuple(chosen[b] for b in sorted(chosen)), waits)
+
+
+def _busy(wishes: Mapping[str, Want], seen: Mapping[str, Seen]) -> bool:
     """Tell whether something is under way that will change the picture by itself."""
     moving = {Phase.STARTING, Phase.STOPPING, Phase.UNKNOWN, Phase.RECOVERING}
     return any(entry.phase in moving for entry in seen.values()) or bool(
@@ -125,16 +180,3 @@ def _busy(wishes: dict[str, Want], seen: dict[str, Seen]) -> bool:
 def _requeue(waits: list[float], *, blocked: bool, busy: bool) -> float | None:
     times = [*waits, *([1.0] if blocked or busy else [])]
     return min(times) if times else None
-
-
-def backoff(failures: int, chance: float, *, base: float = 1.0, most: float = 300.0) -> float:
-    """Return the seconds to wait after *failures* failed starts in a row: jittered, bounded.
-
-    Args:
-        failures: 1 for the first.
-        chance: A number in [0, 1) from the caller's dice.
-        base: Upper bound after the first failure; it doubles with each.
-        most: Upper bound for ever.
-    """
-    ceiling = min(most, base * 2.0 ** min(failures - 1, 20))
-    return ceiling * (0.5 + chance / 2)

@@ -1,0 +1,118 @@
+"""Lives and deaths of :class:`actors.business.Business` through Ray: the live side of the supervisor."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ray.actor import ActorHandle
+
+from actors.janitors import Janitors
+from actors.life import Death, Incarnation, StopResult
+from actors.runtime import RayRuntime
+from raypool import calls
+from raypool.config import Settings
+from raypool.errors import ErrorCodes, RaypoolError
+from raypool.store.crypto import Keyring
+
+ANSWER_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Living:
+    """An actor, and the node that can vouch for its death."""
+
+    actor: ActorHandle[Any]
+    node_id: str
+
+
+class BusinessActors:
+    """See :class:`actors.ports.Actors`."""
+
+    def __init__(
+        self, runtime: RayRuntime, janitors: Janitors, settings: Settings, keyring: Keyring
+    ) -> None:
+        self._runtime, self._janitors = runtime, janitors
+        self._settings, self._keyring = settings, keyring
+
+    async def start(self, incarnation: Incarnation) -> Living:
+        """Create the actor and bring it up; see the protocol."""
+        handle = await self._runtime.create(incarnation.business_id)
+        timeout = self._settings.start_timeout
+        seen: dict[str, Any] = {}
+        try:
+            seen = await self._runtime.call(handle, "describe", timeout=timeout)
+            holder = incarnation.holder.model_copy(
+                update={"pid": seen["pid"], "node_id": seen["node_id"]}
+            )
+            life = replace(incarnation, holder=holder)
+            reply = await self._runtime.call(
+                handle, "start", life, self._settings, self._keyring, timeout=timeout
+            )
+            calls.unpack_reply(reply)
+        except RaypoolError as error:
+            if error.code is ErrorCodes.BROWSER_INSTANCE_LOST:
+                error.context["death_certain"] = await self._runtime.is_up(seen.get("node_id", ""))
+            await self._runtime.kill(handle)
+            raise
+        except BaseException:
+            await self._runtime.kill(handle)
+            raise
+        return Living(handle, seen["node_id"])
+
+    async def find(self, business_id: str) -> tuple[Living, dict[str, Any] | None] | None:
+        """Return an actor that is there already; see the protocol."""
+        handle = await self._runtime.find(business_id)
+        if handle is None:
+            return None
+        try:
+            seen = await self._runtime.call(handle, "describe", timeout=ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            return Living(handle, ""), None
+        except RaypoolError:
+            return None  # it is dead, and its name about to go
+        return Living(handle, seen["node_id"]), seen
+
+    async def businesses(self) -> list[str]:
+        """Businesses that have an actor."""
+        return await self._runtime.businesses()
+
+    async def describe(self, living: Living) -> dict[str, Any] | None:
+        """Return what an actor says of itself; see the protocol."""
+        try:
+            seen: dict[str, Any] = await self._runtime.call(
+                living.actor, "describe", timeout=ANSWER_TIMEOUT_S
+            )
+        except (TimeoutError, RaypoolError):  # whoever watches it hears of its death
+            return None
+        return seen
+
+    async def stop(self, living: Living, timeout: float) -> StopResult:
+        """Stop gracefully, within thrice *timeout* whatever happens."""
+        reply = await self._runtime.call(living.actor, "stop", timeout, timeout=3 * timeout)
+        result: StopResult = calls.unpack_reply(reply)
+        return result
+
+    async def hibernate(
+        self, living: Living, idle_for: float, timeout: float
+    ) -> StopResult | None:
+        """Stop gracefully unless somebody uses it; see the protocol."""
+        reply = await self._runtime.call(
+            living.actor, "hibernate", idle_for, timeout, timeout=3 * timeout
+        )
+        result: StopResult | None = calls.unpack_reply(reply)
+        return result
+
+    async def kill(self, living: Living) -> None:
+        """Kill at once."""
+        await self._runtime.kill(living.actor)
+
+    async def death(self, living: Living) -> Death:
+        """Wait for the end."""
+        return await self._runtime.death(living.actor, living.node_id)
+
+    async def owner_state(self, living: Living, holder_id: str) -> str | None:
+        """Return what its node says of its process; see the protocol."""
+        return await self._janitors.state(living.node_id, holder_id)
+
+    async def end(self, living: Living, holder_id: str) -> bool:
+        """Have its node kill process and browser; see the protocol."""
+        return await self._janitors.end(living.node_id, holder_id)

@@ -1,0 +1,78 @@
+"""The janitors of a fleet as its supervisor sees them: one a node, made when missing, asked for help."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from actors.runtime import RayRuntime
+from raypool.errors import RaypoolError
+from raypool.logs import get_logger
+
+log = get_logger(__name__)
+
+ANSWER_TIMEOUT_S = 3.0
+END_TIMEOUT_S = 10.0
+MISSES = 2
+"""Rounds in a row without an answer after which a janitor is replaced."""
+
+
+class Janitors:
+    """Keeps a janitor on each node.
+
+    Args:
+        runtime: Creates and calls actors.
+    """
+
+    def __init__(self, runtime: RayRuntime) -> None:
+        self._runtime = runtime
+        self._missed: dict[str, int] = {}
+        self.reports: Mapping[str, Mapping[str, Any]] = {}
+        """What each node's janitor last said."""
+
+    async def look_after(self, node_ids: Iterable[str]) -> None:
+        """Ask the janitor of each node for its report; make those that are missing or silent."""
+        nodes = list(node_ids)
+        answers = await asyncio.gather(*(self._report(node_id) for node_id in nodes))
+        self.reports = {n: answer for n, answer in zip(nodes, answers, strict=True) if answer}
+        self._missed = {n: self._missed.get(n, 0) for n in nodes if n not in self.reports}
+
+    async def _report(self, node_id: str) -> Mapping[str, Any] | None:
+        try:
+            janitor = await self._runtime.janitor(node_id)
+            report: Mapping[str, Any] = await self._runtime.call(
+                janitor, "report", timeout=ANSWER_TIMEOUT_S
+            )
+        except (RaypoolError, TimeoutError) as error:
+            self._missed[node_id] = self._missed.get(node_id, 0) + 1
+            log.warning("a janitor does not answer", node_id=node_id, error=repr(error))
+            if self._missed[node_id] >= MISSES:
+                await self._runtime.kill(await self._runtime.find_janitor(node_id))
+                self._missed[node_id] = 0
+            return None
+        return report
+
+    async def state(self, node_id: str, holder_id: str) -> str | None:
+        """Return what a node says of an owner's process: alive, stopped or dead; None: nothing."""
+        found = await self._ask(node_id, "inspect", ANSWER_TIMEOUT_S)
+        if found is None:
+            return None
+        states = [f["owner_state"] for f in found if f["holder_id"] == holder_id]
+        return states[0] if states else "dead"
+
+    async def end(self, node_id: str, holder_id: str) -> bool:
+        """Have an owner and its browser killed; True when nothing of them is left."""
+        return bool(await self._ask(node_id, "end", END_TIMEOUT_S, holder_id))
+
+    async def dismiss(self) -> None:
+        """Kill every janitor that answered last."""
+        for node_id in self.reports:
+            await self._runtime.kill(await self._runtime.find_janitor(node_id))
+
+    async def _ask(self, node_id: str, method: str, timeout: float, *args: Any) -> Any:
+        try:
+            janitor = await self._runtime.find_janitor(node_id)
+            if janitor is None:
+                return None
+            return await self._runtime.call(janitor, method, *args, timeout=timeout)
+        except (RaypoolError, TimeoutError):
+            return None

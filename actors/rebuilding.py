@@ -1,0 +1,65 @@
+"""Replace a browser that died: the same actor, a new browser, the last checkpoint, tabs back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from actors.workplace import Workplace, swallow
+from raypool.errors import ErrorCodes, StorageError, create_error
+from raypool.logs import get_logger
+
+log = get_logger(__name__)
+
+STORE_RETRY_S = 0.5
+
+
+class Rebuilder:
+    """Rebuilds one browser at a time.
+
+    Args:
+        mended: Awaited when the new browser is up.
+        beyond_repair: Awaited with the reason when it cannot be.
+    """
+
+    def __init__(
+        self, mended: Callable[[], Awaitable[None]], beyond_repair: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._mended, self._beyond_repair = mended, beyond_repair
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, place: Workplace, reason: str, timeout: float) -> None:
+        """Rebuild the browser of *place*; it is given *timeout* seconds to come up."""
+        self._task = asyncio.get_running_loop().create_task(self._rebuild(place, reason, timeout))
+
+    async def wait(self, timeout: float) -> None:
+        """Return when no rebuild is under way, or after *timeout* seconds."""
+        if self._task:
+            await asyncio.wait({self._task}, timeout=timeout)
+
+    async def _rebuild(self, place: Workplace, reason: str, timeout: float) -> None:
+        try:
+            await place.drop()
+            await _reopen(place, timeout)
+        except Exception as error:  # noqa: BLE001 -- whatever it was, this life is over
+            await self._beyond_repair(
+                f"its browser died ({reason}) and could not be rebuilt: {error}"
+            )
+            return
+        log.info("browser rebuilt", reason=reason)
+        await self._mended()
+
+
+async def _reopen(place: Workplace, timeout: float) -> None:
+    """Open a browser; while the store is away nobody can say from which state, so wait for it."""
+    while True:
+        opening = asyncio.ensure_future(place.open())
+        done, _ = await asyncio.wait({opening}, timeout=timeout)
+        if not done:  # never cancel what may be inside Playwright
+            opening.add_done_callback(swallow)
+            raise create_error(ErrorCodes.BROWSER_START_FAILED, "it did not come up in time")
+        try:
+            return opening.result()
+        except StorageError as error:
+            if not error.retryable:
+                raise
+            log.warning("rebuild waits for the store", error=error.message)
+            await asyncio.sleep(STORE_RETRY_S)
