@@ -69,6 +69,16 @@ class Browser(Protocol):
 class Home(Protocol):
     """The private directory of one incarnation and the processes noted in it."""
 
+    def set_deadline(self, at: float) -> None:
+        """Note until when the owner may act (``CLOCK_BOOTTIME`` s); the janitor enforces it."""
+
+    def freeze(self) -> bool:
+        """Take the browser off line; tell whether all of it stands still."""
+        ...
+
+    def thaw(self) -> None:
+        """Bring it back on line."""
+
     def kill_browser(self) -> None:
         """SIGKILL the whole tree."""
 
@@ -83,7 +93,7 @@ class Home(Protocol):
 class Launcher(Protocol):
     """Starts browsers on this node."""
 
-    def home(self, business_id: str, token: int) -> Home:
+    def home(self, business_id: str, token: int, holder_id: str = "") -> Home:
         """Make the directory of an incarnation; kills what dead owners left on this node."""
         ...
 
