@@ -100,13 +100,14 @@ class Home(Protocol):
     """The private directory of one incarnation and the processes noted in it."""
 
     def set_deadline(self, at: float) -> None:
-        """Note until when the owner may act, for the janitor of the node."""
+        """Note until when the owner may act (``CLOCK_BOOTTIME`` s); the janitor enforces it."""
 
-    def freeze(self) -> None:
-        """SIGSTOP the whole tree; when this returns it can do nothing."""
+    def freeze(self) -> bool:
+        """Take the browser off line; tell whether all of it stands still."""
+        ...
 
     def thaw(self) -> None:
-        """SIGCONT the whole tree."""
+        """Bring it back on line."""
 
     def kill_browser(self) -> None:
         """SIGKILL the whole tree."""
@@ -122,7 +123,7 @@ class Home(Protocol):
 class Launcher(Protocol):
     """Starts browsers on this node."""
 
-    def home(self, business_id: str, token: int, holder_id: str) -> Home:
+    def home(self, business_id: str, token: int, holder_id: str = "") -> Home:
         """Make the directory of an incarnation; kills what dead owners left on this node."""
         ...
 

@@ -269,10 +269,10 @@ class Launcher:
     def __init__(self, executable: Path | None = None) -> None:
         self._executable = executable
 
-    def home(self, business_id: str, token: int) -> InstanceDirectory:
+    def home(self, business_id: str, token: int, holder_id: str = "") -> InstanceDirectory:
         """Make the directory of an incarnation, after killing what dead owners left on this node."""
         sweep()
-        return InstanceDirectory(business_id, token)
+        return InstanceDirectory(business_id, token, holder_id)
 
     async def launch(
         self,

@@ -1,71 +1,67 @@
 """The processes of a browser and the private directory it lives in.
 
-Each incarnation has a directory ``<tmp>/raypool-<uid>/<business>-<token>`` (0700). It is the
+Each incarnation has a directory ``<tmp>/raypool-<uid>/<incarnation>-<token>`` (0700). It is the
 browser's ``TMPDIR``, and its ``owner.json`` says which process owns which browser, with start times,
 so that a pid that was given to somebody else is never mistaken for ours. Chromium leads a session of
-its own (Playwright spawns it detached), which is how the whole tree is found and killed.
+its own (Playwright spawns it detached), which is how the whole tree is found, frozen and killed.
 """
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
-import signal
-import stat
-import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from raypool.errors import ErrorCodes, create_error
+from raypool.browser.ledger import (
+    DIRECTORY_NAME,
+    Ledger,
+    home,
+    ledgers,
+    read_ledger,
+    write_deadline,
+    write_ledger,
+)
+from raypool.browser.proc import (
+    Process,
+    environment,
+    freeze_session,
+    kill_session,
+    members,
+    owned_by_us,
+    pids,
+    read_stat,
+    running,
+    still,
+    thaw_session,
+    world,
+)
+
+__all__ = [
+    "MARKER",
+    "InstanceDirectory",
+    "Ledger",
+    "LivingBrowser",
+    "Process",
+    "home",
+    "kill",
+    "ledgers",
+    "living_browsers",
+    "sweep",
+    "tree_memory",
+]
 
 MARKER = "RAYPOOL_INSTANCE"
 """Environment variable of every browser: ``<business>:<token>``."""
+FREEZE_TIMEOUT_S = 0.4
+"""The janitor kills what still runs half a second after its deadline."""
 _MARK = re.compile(r".+:\d+")
-_LEDGER = "owner.json"
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process that cannot be confused with a later one of the same pid."""
-
-    pid: int
-    started: float
-    """Seconds between boot and start: unlike a date it does not move when the clock is set."""
-
-    @classmethod
-    def of(cls, pid: int) -> "Process":
-        """Return the living process *pid*.
-
-        Raises:
-            psutil.NoSuchProcess: There is none.
-        """
-        # The kernel counts in hundredths; the rounding takes back what adding the boot time cost.
-        return cls(pid, round(psutil.Process(pid).create_time() - psutil.boot_time(), 2))
-
-    def alive(self) -> bool:
-        """Tell whether it still runs (a zombie does not)."""
-        try:
-            same = self.of(self.pid) == self
-            return same and psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return False
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What ``owner.json`` holds."""
-
-    business_id: str
-    token: int
-    owner: Process
-    driver: Process | None = None
-    browser: Process | None = None
 
 
 @dataclass(frozen=True)
@@ -76,17 +72,32 @@ class LivingBrowser:
     business_id: str
     token: int
     owner_alive: bool
+    directory: Path | None = None
+    """The instance directory that it was told to live in, None when it was told none."""
 
 
 class InstanceDirectory:
-    """The private directory of one incarnation."""
+    """The private directory of one incarnation.
 
-    def __init__(self, business_id: str, token: int) -> None:
-        digest = hashlib.blake2b(business_id.encode(), digest_size=6).hexdigest()
+    ``freeze``, ``thaw`` and ``set_deadline`` may be called from any thread.
+
+    Args:
+        business_id: Whose browser.
+        token: Fencing token of the incarnation.
+        holder_id: Id of the lease's holder: incarnations of different fleets may have business and
+            token in common, never this.
+    """
+
+    def __init__(self, business_id: str, token: int, holder_id: str = "") -> None:
+        digest = hashlib.blake2b(f"{business_id}\n{holder_id}".encode(), digest_size=6).hexdigest()
         self.path = home() / f"{digest}-{token}"
         self.path.mkdir(mode=0o700, exist_ok=True)
-        self._ledger = Ledger(business_id, token, Process.of(os.getpid()))
-        self._write()
+        owner = Process.of(os.getpid())
+        self._ledger = Ledger(business_id, token, owner, holder_id=holder_id, world=world())
+        self._lock = threading.RLock()
+        self._off_line = False
+        write_ledger(self.path, self._ledger)
+        write_deadline(self.path, None)
 
     @property
     def marker(self) -> str:
@@ -94,22 +105,61 @@ class InstanceDirectory:
         return f"{self._ledger.business_id}:{self._ledger.token}"
 
     def record(self, *, driver_pid: int, browser_pid: int) -> None:
-        """Note the processes that this incarnation started."""
-        old = self._ledger
+        """Note the processes that this incarnation started; while it is off line, freeze them."""
         leader = os.getsid(browser_pid)
-        self._ledger = Ledger(
-            old.business_id, old.token, old.owner, Process.of(driver_pid), Process.of(leader)
-        )
-        self._write()
+        with self._lock:
+            self._ledger = replace(
+                self._ledger, driver=Process.of(driver_pid), browser=Process.of(leader)
+            )
+            write_ledger(self.path, self._ledger)
+            if self._off_line:
+                self.freeze()
+
+    def set_deadline(self, at: float) -> None:
+        """Note until when the owner may act (``CLOCK_BOOTTIME`` seconds). Costs microseconds.
+
+        The janitor of the node kills a browser that still runs past it. Nothing happens when the
+        directory was removed.
+        """
+        # What the disk refuses leaves the older, stricter moment in force.
+        with contextlib.suppress(OSError):
+            write_deadline(self.path, at)
+
+    def freeze(self) -> bool:
+        """Take the browser off line: not one of its processes runs until :meth:`thaw`. Idempotent.
+
+        A browser that is noted later is frozen as well. Connections stay open, and Chromium goes on
+        where it was, after minutes too.
+
+        Returns:
+            Whether everything stood still within :data:`FREEZE_TIMEOUT_S`; also when nothing runs.
+        """
+        with self._lock:
+            self._off_line = True
+            leader = self._ledger.browser
+            return leader is None or freeze_session(leader, FREEZE_TIMEOUT_S)
+
+    def thaw(self) -> None:
+        """Bring the browser back on line. Idempotent."""
+        with self._lock:
+            self._off_line = False
+            if self._ledger.browser:
+                thaw_session(self._ledger.browser)
+
+    def frozen(self) -> bool:
+        """Tell whether a browser is there and not one of its processes runs."""
+        leader = self._ledger.browser
+        found = members(leader) if leader else {}
+        return bool(found) and all(still(pid, stat) for pid, stat in found.items())
 
     def kill_browser(self) -> None:
         """SIGKILL this incarnation's driver and browser tree. Idempotent; does not wait."""
-        _kill(self._ledger)
+        kill(self._ledger)
 
     def wait_gone(self, timeout: float) -> bool:
         """Block until no process of the browser runs; tell whether that came true in *timeout* s."""
         deadline = time.monotonic() + timeout
-        while self._ledger.browser and _session_members(self._ledger.browser):
+        while self._ledger.browser and members(self._ledger.browser):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
@@ -119,123 +169,64 @@ class InstanceDirectory:
         """Delete the directory with all that the browser left in it. Idempotent."""
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _write(self) -> None:
-        new = self.path / f"{_LEDGER}.new"
-        new.write_text(json.dumps(asdict(self._ledger)))
-        new.replace(self.path / _LEDGER)
 
-
-def home() -> Path:
-    """Return the directory that holds the instances of this user on this node, made when missing.
-
-    Raises:
-        ConfigurationError: Its name is taken by something that is not ours.
-    """
-    path = Path(tempfile.gettempdir()) / f"raypool-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        path.mkdir(mode=0o700)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise create_error(
-            ErrorCodes.CONFIG_INVALID,
-            f"{path} is not a private directory of this user",
-            recovery=f"Remove {path}, or set TMPDIR to a directory of your own.",
-        )
-    return path
+def kill(ledger: Ledger) -> bool:
+    """SIGKILL the driver and the browser tree of a ledger; tell whether any of the browser ran."""
+    if not ledger.here:
+        return False
+    if ledger.driver:
+        ledger.driver.kill()
+    return bool(ledger.browser and kill_session(ledger.browser))
 
 
 def sweep() -> int:
     """Kill browsers whose owner is dead and delete their directories; return how many were alive."""
     killed = 0
     for directory, ledger in ledgers():
-        if ledger.owner.alive():
+        if ledger.owner_alive:
             continue
-        killed += _kill(ledger)
+        killed += kill(ledger)
         shutil.rmtree(directory, ignore_errors=True)
     return killed
 
 
 def living_browsers() -> list[LivingBrowser]:
-    """Return every running browser that carries raypool's mark, whoever owns it."""
-    owners = {f"{entry.business_id}:{entry.token}": entry.owner for _, entry in ledgers()}
-    marked = ((pid, _marker_of(pid)) for pid in psutil.pids())
-    return [_living(pid, mark, owners.get(mark)) for pid, mark in marked if mark]
+    """Return every running process of this user that carries raypool's mark, whoever owns it.
+
+    Of most browsers these are the first processes only: Chromium writes over the environment of those
+    that it forks.
+    """
+    owned = {(e.business_id, e.token) for _, e in ledgers() if e.owner_alive}
+    return [_living(pid, env, owned) for pid, env in _marked()]
 
 
-def _marker_of(pid: int) -> str | None:
-    if not _is_running(pid):
-        return None
-    try:
-        mark = psutil.Process(pid).environ().get(MARKER, "")
-    except (psutil.Error, OSError):
-        return None
-    return mark if _MARK.fullmatch(mark) else None  # anybody may set a variable of that name
+def _marked() -> Iterator[tuple[int, dict[str, str]]]:
+    for pid in pids():
+        env = environment(pid)
+        # Anybody may set a variable of that name, and root sees the browsers of all users.
+        if _MARK.fullmatch(env.get(MARKER, "")) and owned_by_us(pid):
+            stat = read_stat(pid)
+            if stat and running(stat):
+                yield pid, env
 
 
-def _living(pid: int, mark: str, owner: Process | None) -> LivingBrowser:
-    business_id, _, token = mark.rpartition(":")
-    return LivingBrowser(pid, business_id, int(token), owner is not None and owner.alive())
+def _living(pid: int, env: dict[str, str], owned: set[tuple[str, int]]) -> LivingBrowser:
+    business_id, _, token = env[MARKER].rpartition(":")
+    lives_in = Path(env.get("TMPDIR", ""))
+    if not DIRECTORY_NAME.fullmatch(lives_in.name):
+        return LivingBrowser(pid, business_id, int(token), (business_id, int(token)) in owned)
+    ledger = read_ledger(lives_in)
+    alive = ledger is not None and ledger.owner_alive
+    return LivingBrowser(pid, business_id, int(token), alive, lives_in)
 
 
-def tree_memory(*pids: int) -> int:
+def tree_memory(*roots: int) -> int:
     """Return the bytes (PSS) of these processes and their descendants; gone ones count nothing."""
     seen: dict[int, int] = {}
-    for pid in pids:
+    for pid in roots:
         with contextlib.suppress(psutil.Error):
             root = psutil.Process(pid)
             for process in (root, *root.children(recursive=True)):
                 with contextlib.suppress(psutil.Error):
                     seen[process.pid] = process.memory_full_info().pss
     return sum(seen.values())
-
-
-def ledgers() -> Iterator[tuple[Path, Ledger]]:
-    """Yield each instance's directory on this node with its ledger, whether its owner lives or not."""
-    for file in home().glob(f"*/{_LEDGER}"):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            data = json.loads(file.read_text())
-            for name in ("owner", "driver", "browser"):
-                data[name] = Process(**data[name]) if data[name] else None
-            yield file.parent, Ledger(**data)
-
-
-def _kill(ledger: Ledger) -> int:
-    alive = 0
-    if ledger.driver and ledger.driver.alive():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(ledger.driver.pid, signal.SIGKILL)
-    if ledger.browser:
-        for pid in _session_members(ledger.browser):
-            alive = 1
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    return alive
-
-
-def _session_members(leader: Process) -> list[int]:
-    """Return the running pids of the session that *leader* led, also when the leader is gone."""
-    if _taken_over(leader):
-        return []
-    return [pid for pid in psutil.pids() if _session_of(pid) == leader.pid and _is_running(pid)]
-
-
-def _taken_over(leader: Process) -> bool:
-    """Tell whether the leader's pid belongs to somebody else by now, and so the session id."""
-    try:
-        return Process.of(leader.pid) != leader
-    except psutil.Error:
-        return False
-
-
-def _session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return None
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False

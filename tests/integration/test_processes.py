@@ -162,6 +162,14 @@ def test_a_recycled_pid_is_never_killed(owner: Owner, sleeper: int) -> None:
     assert not owner.path.exists()
 
 
+def test_pids_of_another_boot_mean_nothing(owner: Owner, sleeper: int) -> None:
+    """After a reboot the same numbers, even the same start times, are other processes."""
+    _edit_ledger(owner.path, world="another boot")
+    assert sweep() == 0
+    assert len(owner.tree()) >= 2
+    assert not owner.path.exists()
+
+
 def test_an_owner_with_a_recycled_pid_is_dead(owner: Owner, sleeper: int) -> None:
     """Somebody lives under the owner's number, but not the owner."""
     _edit_ledger(owner.path, owner={"pid": sleeper, "started": Process.of(sleeper).started - 1})
@@ -200,6 +208,20 @@ def test_living_browsers_are_found_by_their_mark(owner: Owner) -> None:
     assert {b.owner_alive for b in living_browsers() if b.pid in owner.tree()} == {False}
 
 
+def test_a_browser_is_its_directorys(owner: Owner, tmp_path: Path) -> None:
+    """Two fleets may have business and token in common: the directory tells whose a browser is."""
+    gone = home() / f"{'0' * 12}-7"
+    env = {"PATH": os.environ["PATH"], MARKER: "b-1:7", "TMPDIR": str(gone)}
+    stray = subprocess.Popen(["sleep", "60"], env=env)
+    try:
+        found = {b.pid: b for b in living_browsers()}
+        assert (found[stray.pid].owner_alive, found[stray.pid].directory) == (False, gone)
+        assert found[owner.browser].owner_alive
+    finally:
+        stray.kill()
+        stray.wait()
+
+
 @pytest.mark.parametrize("mark", ["", "nonsense", "b:", ":7", "b:seven"])
 def test_a_mark_of_somebody_else_is_no_browser(mark: str) -> None:
     """A variable of that name with another content neither counts nor does harm."""
@@ -227,7 +249,8 @@ def test_an_incarnation_ends_its_own_browser(sleeper: int) -> None:
 def test_a_directory_is_private_and_one_of_its_kind() -> None:
     """Mode 0700, also for the home of all; another token or business is another directory."""
     paths = [InstanceDirectory(b, t).path for b, t in [("b-1", 1), ("b-1", 2), ("b-2", 1)]]
-    assert len(set(paths)) == 3
+    paths += [InstanceDirectory("b-1", 1, holder).path for holder in ("h-1", "h-2")]
+    assert len(set(paths)) == 5
     for path in [home(), *paths]:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
