@@ -36,6 +36,10 @@ class Browser(Protocol):
 
     driver_pid: int
     browser_pid: int
+    started_at: float
+    """``time.monotonic()`` when it was up."""
+    pages_opened: int
+    """Pages so far, closed ones too."""
 
     @property
     def components(self) -> tuple[Any, Any]:
@@ -57,6 +61,28 @@ class Browser(Protocol):
 
     async def ping(self) -> None:
         """Return when it answered."""
+
+    async def check_page(self, timeout: float) -> None:
+        """Return when the active page answered; raise BrowserError when it did not in time."""
+
+    def stopped(self) -> bool:
+        """Tell whether somebody stopped one of its main processes."""
+        ...
+
+    async def bind(self, host: str) -> str:
+        """Return an endpoint for attached clients. Idempotent."""
+        ...
+
+    async def unbind(self) -> None:
+        """Cut them off."""
+
+    async def tidy(self) -> int:
+        """Close the contexts that they left behind; return how many."""
+        ...
+
+    async def active_page_id(self) -> str:
+        """Return the id by which they find the active page."""
+        ...
 
     def abandon(self) -> None:
         """Stop reporting its death."""
