@@ -37,6 +37,10 @@ class Browser(Protocol):
 
     driver_pid: int
     browser_pid: int
+    started_at: float
+    """``time.monotonic()`` when it was up."""
+    pages_opened: int
+    """Pages so far, closed ones too."""
 
     @property
     def components(self) -> tuple[Any, Any]:
@@ -56,36 +60,29 @@ class Browser(Protocol):
     async def close(self) -> None:
         """Close in order, bounded."""
 
-    @property
-    def pages_opened(self) -> int:
-        """Pages since it was started."""
-        ...
-
-    @property
-    def started_at(self) -> float:
-        """Monotonic seconds."""
-        ...
-
     async def ping(self) -> None:
         """Return when it answered."""
 
     async def check_page(self, timeout: float) -> None:
-        """Return when the active page answered.
-
-        Raises:
-            BrowserError: It did not within *timeout* seconds.
-        """
+        """Return when the active page answered; raise BrowserError when it did not in time."""
 
     def stopped(self) -> bool:
-        """Whether somebody stopped (SIGSTOP) driver or browser."""
+        """Tell whether somebody stopped one of its main processes."""
         ...
 
     async def bind(self, host: str) -> str:
-        """Let drivers attach; returns the endpoint. Idempotent."""
+        """Return an endpoint for attached clients. Idempotent."""
         ...
 
+    async def unbind(self) -> None:
+        """Cut them off."""
+
     async def tidy(self) -> int:
-        """Close the contexts that attached drivers left."""
+        """Close the contexts that they left behind; return how many."""
+        ...
+
+    async def active_page_id(self) -> str:
+        """Return the id by which they find the active page."""
         ...
 
     def abandon(self) -> None:

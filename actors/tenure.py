@@ -140,8 +140,8 @@ class _Doors:
 
     def off_line(self) -> None:
         log.warning("off line: the lease could not be renewed in time")
-        if self._home:
-            self._home.freeze()
+        if self._home and not self._home.freeze():
+            self._home.kill_browser()
 
     def on_line(self) -> None:
         log.warning("on line again")

@@ -21,7 +21,7 @@ async def takes(browser: Browser, options: Mapping[str, Any]) -> bool:
 def start_failed(error: Exception) -> Exception:
     """Return the error for a Chromium that did not come up."""
     return create_error(
-        ErrorCodes.BROWSER_START_FAILED, f"Chromium did not start: {_first_line(error)}"
+        ErrorCodes.BROWSER_START_FAILED, f"Chromium did not start: {first_line(error)}"
     )
 
 
@@ -29,12 +29,13 @@ def unfit(error: Exception) -> Exception:
     """Return the error for an option that only Chromium can judge, and that it refused."""
     return create_error(
         ErrorCodes.CONFIG_INVALID_ARGUMENT,
-        f"the browser does not take an option of its instance: {_first_line(error)}",
+        f"the browser does not take an option of its instance: {first_line(error)}",
         recovery="Call get_or_create_instance with a value that fits, as Playwright's new_context "
         "takes it.",
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """Return what *error* says in one line, bounded."""
     lines = (line for line in str(error).splitlines() if line.strip())
     return next(lines, type(error).__name__)[:300]

@@ -1,28 +1,22 @@
 """One live browser: driver, Chromium and context, made together and dying together."""
 
 import asyncio
-import contextlib
 import os
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil
-from playwright.async_api import (
-    Browser,
-    BrowserContext,
-    CDPSession,
-    Page,
-    Playwright,
-    async_playwright,
-)
+from playwright.async_api import Browser, BrowserContext, CDPSession, Page
 from playwright.async_api import Error as PlaywrightError
 
+from raypool.browser.binding import Binding
 from raypool.browser.collect import Collected, collect
 from raypool.browser.executable import find_chromium
 from raypool.browser.failures import start_failed, takes, unfit
-from raypool.browser.processes import MARKER, InstanceDirectory, sweep, tree_memory
+from raypool.browser.health import Pulse, is_stopped
+from raypool.browser.identity import identify
+from raypool.browser.launch import Started, start
+from raypool.browser.processes import InstanceDirectory, sweep, tree_memory
 from raypool.browser.restore import new_context, open_tabs, set_cookies
 from raypool.logs import get_logger
 from raypool.spec import SessionSpec
@@ -31,37 +25,17 @@ log = get_logger(__name__)
 
 OnLost = Callable[[str], None]
 CLOSE_TIMEOUT_S = 8.0
-_CLEAN_ENVIRONMENT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "FONTCONFIG_PATH",
-    "XDG_RUNTIME_DIR",
-    "DISPLAY",
-)
-
-
-@dataclass
-class _Parts:
-    """What :func:`launch` makes, in the order in which it is made."""
-
-    playwright: Playwright
-    browser: Browser
-    cdp: CDPSession
-    driver_pid: int
-    browser_pid: int
 
 
 class LiveBrowser:
     """A business's browser while it lives.
 
     Args:
-        on_lost: Called once, with the reason, when driver, Chromium or a page dies unasked.
+        on_lost: Called once, with the reason, when driver, Chromium, context or a page ends unasked.
     """
 
     def __init__(
-        self, parts: _Parts, context: BrowserContext, context_id: str, on_lost: OnLost
+        self, parts: Started, context: BrowserContext, context_id: str, on_lost: OnLost
     ) -> None:
         self.browser, self.context = parts.browser, context
         self.driver_pid, self.browser_pid = parts.driver_pid, parts.browser_pid
@@ -70,6 +44,10 @@ class LiveBrowser:
         self._active: Page | None = None
         self._pending: dict[Page, str] = {}
         self._watched: list[int] = []
+        self._binding, self._pulse = Binding(parts.browser, context), Pulse()
+        self.started_at = time.monotonic()
+        self.pages_opened = 0
+        """Pages of the business's own context so far, closed ones too."""
         self._watch()
 
     @property
@@ -85,6 +63,22 @@ class LiveBrowser:
     async def ping(self) -> None:
         """Return when the browser answered; raises or hangs when it does not."""
         await self._parts.cdp.send("Browser.getVersion")
+
+    def stopped(self) -> bool:
+        """Tell whether somebody stopped (SIGSTOP) the driver or Chromium's main process."""
+        return is_stopped(self.driver_pid) or is_stopped(self.browser_pid)
+
+    async def check_page(self, timeout: float) -> None:
+        """Return when the active page's main thread answered, or when there is no such page.
+
+        A page waits for nothing but its own scripts, and for a dialog that an attached client leaves
+        open. Calls that a hung page does not answer do not pile up.
+
+        Raises:
+            BrowserError: It did not answer within *timeout* seconds (``BROWSER_CRASHED``).
+        """
+        if self._active and not self._active.is_closed():
+            await self._pulse.check(self._active, timeout)
 
     def memory(self) -> int:
         """Return the bytes of driver and browser tree."""
@@ -115,6 +109,34 @@ class LiveBrowser:
         except PlaywrightError as error:
             raise (unfit if self.browser.is_connected() else start_failed)(error) from error
 
+    async def bind(self, host: str) -> str:
+        """Return an endpoint for :func:`raypool.browser.remote.connect_remote`. Idempotent.
+
+        It listens at *host* only, at a free port; its path is a random id and the only key to the
+        browser: hand it to nobody who may not drive the business, and print it nowhere. A second
+        call gives the same endpoint until :meth:`unbind`.
+
+        Raises:
+            BrowserError: The driver cannot listen there.
+        """
+        return await self._binding.open(host)
+
+    async def unbind(self) -> None:
+        """Cut off whoever is attached and close the endpoint. Idempotent, bounded, closes no page."""
+        await self._binding.close()
+
+    async def tidy(self) -> int:
+        """Close the contexts that are not the business's own; return how many.
+
+        Playwright lets a client's contexts live on when it leaves. They cannot be told from those of
+        a client that is there: call it when nobody is attached.
+        """
+        return await self._binding.tidy()
+
+    async def active_page_id(self) -> str:
+        """Return the id by which an attached client finds the page that functions are given."""
+        return identify(await self.page())
+
     async def close(self) -> None:
         """Close everything in order; what does not close in time is left to be killed."""
         self._forget()
@@ -129,7 +151,7 @@ class LiveBrowser:
 
     def _watch(self) -> None:
         self.browser.on("disconnected", lambda _: self._lost("Chromium is gone"))
-        self.context.on("close", lambda _: self._lost("the context was closed"))
+        self.context.on("close", lambda _: self._lost("its context was closed"))
         self.context.on("page", self._watch_page)
         for page in self.context.pages:
             self._watch_page(page)
@@ -137,6 +159,7 @@ class LiveBrowser:
         self._watch_process(self.browser_pid, "Chromium is gone")
 
     def _watch_page(self, page: Page) -> None:
+        self.pages_opened += 1
         page.on("crash", lambda _: self._lost("a page crashed"))
 
     def _watch_process(self, pid: int, reason: str) -> None:
@@ -177,7 +200,7 @@ async def launch(
     """
     warnings: list[str] = []
     found = find_chromium(spec.browser, executable)
-    started = await _start(spec, directory, found.path, warnings)
+    started = await start(spec, directory, found.path, warnings)
     try:
         context = await new_context(started.browser, spec.context, parts, warnings)
         context_id = await _context_id(started.cdp)
@@ -187,65 +210,6 @@ async def launch(
         await started.playwright.stop()
         raise why(error) from error
     return LiveBrowser(started, context, context_id, on_lost), warnings
-
-
-async def _start(
-    spec: SessionSpec, directory: InstanceDirectory, executable: Path, warnings: list[str]
-) -> _Parts:
-    # The driver puts profile and artifacts where its TMPDIR says: one removal clears all.
-    os.environ["TMPDIR"] = str(directory.path)
-    before = {child.pid for child in psutil.Process().children()}
-    playwright = await async_playwright().start()
-    driver_pid = next(c.pid for c in psutil.Process().children() if c.pid not in before)
-    try:
-        browser = await _launch_chromium(playwright, spec, directory, executable, warnings)
-        cdp = await browser.new_browser_cdp_session()
-        browser_pid = await _browser_pid(cdp)
-    except PlaywrightError as error:
-        await playwright.stop()
-        raise start_failed(error) from error
-    directory.record(driver_pid=driver_pid, browser_pid=browser_pid)
-    return _Parts(playwright, browser, cdp, driver_pid, browser_pid)
-
-
-async def _launch_chromium(
-    playwright: Playwright,
-    spec: SessionSpec,
-    directory: InstanceDirectory,
-    executable: Path,
-    warnings: list[str],
-) -> Browser:
-    options: dict[str, Any] = {
-        "executable_path": executable,
-        "headless": spec.headless,
-        "env": _environment(directory),
-        "handle_sigint": False,
-    }
-    if os.geteuid() == 0:
-        warnings.append("Chromium runs without its sandbox: it cannot be used as root")
-        return await playwright.chromium.launch(**options, chromium_sandbox=False)
-    with contextlib.suppress(PlaywrightError):
-        return await playwright.chromium.launch(**options, chromium_sandbox=True)
-    browser = await playwright.chromium.launch(**options, chromium_sandbox=False)
-    warnings.append("Chromium runs without its sandbox: this system has no user namespaces for it")
-    return browser
-
-
-def _environment(directory: InstanceDirectory) -> dict[str, str | float | bool]:
-    """Return a clean environment: no secret of ours may reach a process that runs websites."""
-    kept: dict[str, str | float | bool] = {
-        k: os.environ[k] for k in _CLEAN_ENVIRONMENT if k in os.environ
-    }
-    return kept | {
-        "HOME": str(directory.path),
-        "TMPDIR": str(directory.path),
-        MARKER: directory.marker,
-    }
-
-
-async def _browser_pid(cdp: CDPSession) -> int:
-    processes = (await cdp.send("SystemInfo.getProcessInfo"))["processInfo"]
-    return next(int(p["id"]) for p in processes if p["type"] == "browser")
 
 
 async def _context_id(cdp: CDPSession) -> str:

@@ -1,0 +1,106 @@
+"""Start driver and Chromium, together and with nothing of ours inside them."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from playwright.async_api import Browser, CDPSession, Playwright, async_playwright
+from playwright.async_api import Error as PlaywrightError
+
+from raypool.browser.failures import start_failed
+from raypool.browser.processes import MARKER, InstanceDirectory
+from raypool.spec import SessionSpec
+
+_CLEAN_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "FONTCONFIG_PATH",
+    "XDG_RUNTIME_DIR",
+    "DISPLAY",
+)
+
+
+@dataclass
+class Started:
+    """What :func:`start` makes, in the order in which it is made."""
+
+    playwright: Playwright
+    browser: Browser
+    cdp: CDPSession
+    driver_pid: int
+    browser_pid: int
+
+
+async def start(
+    spec: SessionSpec, directory: InstanceDirectory, executable: Path, warnings: list[str]
+) -> Started:
+    """Start a driver and a Chromium of *spec*, and note both in *directory*.
+
+    Raises:
+        BrowserError: One of them did not come up; nothing of them is left.
+    """
+    _keep_in(directory)
+    before = {child.pid for child in psutil.Process().children()}
+    playwright = await async_playwright().start()
+    driver_pid = next(c.pid for c in psutil.Process().children() if c.pid not in before)
+    try:
+        browser = await _launch_chromium(playwright, spec, directory, executable, warnings)
+        cdp = await browser.new_browser_cdp_session()
+        browser_pid = await _browser_pid(cdp)
+    except PlaywrightError as error:
+        await playwright.stop()
+        raise start_failed(error) from error
+    directory.record(driver_pid=driver_pid, browser_pid=browser_pid)
+    return Started(playwright, browser, cdp, driver_pid, browser_pid)
+
+
+def _keep_in(directory: InstanceDirectory) -> None:
+    """Make the driver, which inherits our environment, write nowhere else: one removal clears all."""
+    os.environ["TMPDIR"] = str(directory.path)
+    # Where `Browser.bind` leaves a file with its endpoint; by default in the user's cache.
+    os.environ["PWTEST_SERVER_REGISTRY"] = str(directory.path / "bound")
+
+
+async def _launch_chromium(
+    playwright: Playwright,
+    spec: SessionSpec,
+    directory: InstanceDirectory,
+    executable: Path,
+    warnings: list[str],
+) -> Browser:
+    options: dict[str, Any] = {
+        "executable_path": executable,
+        "headless": spec.headless,
+        "env": _environment(directory),
+        "handle_sigint": False,
+    }
+    if os.geteuid() == 0:
+        warnings.append("Chromium runs without its sandbox: it cannot be used as root")
+        return await playwright.chromium.launch(**options, chromium_sandbox=False)
+    with contextlib.suppress(PlaywrightError):
+        return await playwright.chromium.launch(**options, chromium_sandbox=True)
+    browser = await playwright.chromium.launch(**options, chromium_sandbox=False)
+    warnings.append("Chromium runs without its sandbox: this system has no user namespaces for it")
+    return browser
+
+
+def _environment(directory: InstanceDirectory) -> dict[str, str | float | bool]:
+    """Return a clean environment: no secret of ours may reach a process that runs websites."""
+    kept: dict[str, str | float | bool] = {
+        k: os.environ[k] for k in _CLEAN_ENVIRONMENT if k in os.environ
+    }
+    return kept | {
+        "HOME": str(directory.path),
+        "TMPDIR": str(directory.path),
+        MARKER: directory.marker,
+    }
+
+
+async def _browser_pid(cdp: CDPSession) -> int:
+    processes = (await cdp.send("SystemInfo.getProcessInfo"))["processInfo"]
+    return next(int(p["id"]) for p in processes if p["type"] == "browser")
