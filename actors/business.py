@@ -92,6 +92,15 @@ class Business:
         with context.bound(business_id=self.business_id):
             return await self._replied(self._live.stop(timeout), "stop")
 
+    async def hibernate(self, idle_for: float, timeout: float) -> bytes:
+        """The same, if nobody has used it for *idle_for* seconds; answers None if somebody has."""
+        with context.bound(business_id=self.business_id):
+            return await self._replied(self._live.hibernate(idle_for, timeout), "hibernate")
+
+    async def touch(self) -> None:
+        """Begin to count idle time anew."""
+        self._live.touch()
+
     async def ended(self) -> str:
         """Answer only when this incarnation ended by itself, with the reason."""
         while not self._ended.done():

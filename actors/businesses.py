@@ -1,4 +1,4 @@
-"""Lives and deaths of :class:`actors.business.Business` through Ray: the live side of the supervisor."""
+"""Lives and deaths of :class:`actors.business.Business` through Ray: the supervisor's live side."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,9 +91,7 @@ class BusinessActors:
         result: StopResult = calls.unpack_reply(reply)
         return result
 
-    async def hibernate(
-        self, living: Living, idle_for: float, timeout: float
-    ) -> StopResult | None:
+    async def hibernate(self, living: Living, idle_for: float, timeout: float) -> StopResult | None:
         """Stop gracefully unless somebody uses it; see the protocol."""
         reply = await self._runtime.call(
             living.actor, "hibernate", idle_for, timeout, timeout=3 * timeout

@@ -1,6 +1,7 @@
 """The fleet as a driver sees it: its supervisor and the actors of its businesses, through Ray."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from raypool.errors import ErrorCodes, create_error
 from raypool.store.crypto import Keyring
 
 T = TypeVar("T")
+PING_EVERY_S = 3.0
+PING_TIMEOUT_S = 5.0
 _HEAD = "node:__internal_head__"
 """Resource that Ray gives to the head node alone."""
 
@@ -68,6 +71,22 @@ class RayFleet:
         )
         return stopped
 
+    async def touch(self, business_id: str) -> None:
+        """Begin to count the instance's idle time anew; nothing when there is none."""
+        with contextlib.suppress(ValueError, RayError):
+            await _awaited((await self._actor(business_id)).touch.remote())
+
+    async def drain(self, node_id: str, timeout: float, reason: str) -> list[dict[str, Any]]:
+        """Empty a node for good; return how each stop went."""
+        reply = await self._supervised(lambda s: s.drain.remote(node_id, timeout, reason))
+        stops: list[dict[str, Any]] = calls.unpack_reply(reply)
+        return stops
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Return what each node offers, and what its janitor says."""
+        found: list[dict[str, Any]] = await self._supervised(lambda s: s.nodes.remote())
+        return found
+
     async def overview(self) -> list[dict[str, Any]]:
         """Return what the supervisor remembers of every instance; nothing when there is none.
 
@@ -113,12 +132,25 @@ class RayFleet:
     async def _supervised(self, call: Callable[[ActorHandle[Any]], Any]) -> Any:
         for _ in range(10):
             try:
-                return await _awaited(call(await self._supervisor()))
+                return await self._watched(call)
             except (ActorDiedError, ActorUnavailableError):
                 await asyncio.sleep(0.5)  # Ray restarts it, or the next round makes it again
         raise create_error(
             ErrorCodes.NETWORK_RAY_UNREACHABLE, "the supervisor of the fleet does not answer"
         )
+
+    async def _watched(self, call: Callable[[ActorHandle[Any]], Any]) -> Any:
+        """Return the supervisor's answer; one that hangs is killed, and Ray restarts it."""
+        supervisor = await self._supervisor()
+        answer = asyncio.ensure_future(_awaited(call(supervisor)))
+        while not (await asyncio.wait({answer}, timeout=PING_EVERY_S))[0]:
+            ping = asyncio.ensure_future(_awaited(supervisor.ping.remote()))
+            ended, _ = await asyncio.wait(
+                {answer, ping}, timeout=PING_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not ended:
+                await asyncio.to_thread(ray.kill, supervisor, no_restart=False)
+        return answer.result()
 
     async def _supervisor(self) -> ActorHandle[Any]:
         return await asyncio.to_thread(ensure_supervisor, self._settings, self._keyring)

@@ -1,4 +1,4 @@
-"""The janitors of a fleet as its supervisor sees them: one a node, made when missing, asked for help."""
+"""The janitors of a fleet as its supervisor sees them: one a node, made when missing."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from actors.instance import Instance
 from actors.life import Death, Incarnation, StopResult
@@ -172,9 +171,9 @@ class Lives:
         return max(backoff(instance.supervision.failures + 1, chance), asked)
 
     async def _remember(self, instance: Instance, error: RaypoolError, delay: float) -> None:
-        """Note a failure where the next supervisor finds it; who holds the business does that itself."""
+        """Note a failure where the next supervisor finds it."""
         if error.code is ErrorCodes.SESSION_LOCKED:
-            return
+            return  # nothing is wrong with it
         progress = instance.progressed(self.clock()) and instance.ready_at > 0
         before, at = instance.supervision, datetime.now(UTC)
         instance.supervision = failed(before, error, at, delay, progress=progress)
@@ -272,9 +271,7 @@ class Lives:
             await self._actors.kill(handle)
         return result
 
-    async def _rest(
-        self, instance: Instance, idle_for: float, timeout: float, reason: str
-    ) -> None:
+    async def _rest(self, instance: Instance, idle_for: float, timeout: float, reason: str) -> None:
         handle = instance.handle
         try:
             result = await self._actors.hibernate(handle, idle_for, timeout)

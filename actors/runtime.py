@@ -68,7 +68,9 @@ class RayRuntime:
         found = await self.find_janitor(node_id)
         if found is not None:
             return found
-        return await asyncio.to_thread(self._make_janitor, _janitor_options(self._namespace, node_id))
+        return await asyncio.to_thread(
+            self._make_janitor, _janitor_options(self._namespace, node_id)
+        )
 
     async def find_janitor(self, node_id: str) -> ActorHandle[Any] | None:
         """Return the janitor of a node, None when there is none."""

@@ -44,10 +44,7 @@ class Wishes:
     def wants(self, awaited: Iterable[str]) -> list[Want]:
         """Return what shall run; *awaited* businesses are those that somebody waits for."""
         waited = set(awaited)
-        return [
-            Want(b, w.session_id, w.since, b in waited)
-            for b, w in self._wishes.items()
-        ]
+        return [Want(b, w.session_id, w.since, b in waited) for b, w in self._wishes.items()]
 
     def unlisted(self, sessions: Iterable[Session]) -> set[str]:
         """Take over a whole list of what is desired; return whose record must be looked at singly."""

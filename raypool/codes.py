@@ -40,6 +40,7 @@ class ErrorCodes(StrEnum):
     BROWSER_COMMAND_TIMEOUT = "BROWSER_COMMAND_TIMEOUT"
     BROWSER_FUNCTION_FAILED = "BROWSER_FUNCTION_FAILED"
     BROWSER_CHECKPOINT_FAILED = "BROWSER_CHECKPOINT_FAILED"
+    BROWSER_QUARANTINED = "BROWSER_QUARANTINED"
     NETWORK_RAY_UNREACHABLE = "NETWORK_RAY_UNREACHABLE"
     NETWORK_SITE_UNREACHABLE = "NETWORK_SITE_UNREACHABLE"
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
@@ -169,6 +170,12 @@ CODES: Mapping[ErrorCodes, CodeInfo] = {
         True,
         "The state of the browser could not be saved.",
         "Try again; the last acknowledged checkpoint is untouched.",
+    ),
+    ErrorCodes.BROWSER_QUARANTINED: CodeInfo(
+        _B,
+        False,
+        "The business kept failing and was set aside.",
+        "Mend what the message names, then `raypool release BUSINESS`.",
     ),
     ErrorCodes.NETWORK_RAY_UNREACHABLE: CodeInfo(
         _N,

@@ -55,7 +55,6 @@ def failed(
     )
 
 
-
 def _quarantined(deaths: int, error: RaypoolError, at: datetime) -> Condition:
     return Condition(
         type="Quarantined",

@@ -13,7 +13,7 @@ from raypool.errors import ErrorCodes, create_error
 from raypool.keyfile import keyring_for
 from raypool.local import FleetPaths, Member, Say
 from raypool.model import Desired, InstanceStatus
-from raypool.pool import STOP_TIMEOUT_S
+from raypool.operations import STOP_TIMEOUT_S
 from raypool.store.embedded import EmbeddedServer
 from raypool.store.sessions import RedisSessionManager
 from raypool.wiring import connect_async

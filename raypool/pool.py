@@ -4,52 +4,32 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from raypool import calls, context
+from raypool import calls
 from raypool.config import Settings
 from raypool.errors import (
     ErrorCodes,
     InstanceLost,
     InstanceNotReady,
-    SessionNotFound,
     create_error,
 )
 from raypool.ids import parse_business_id, parse_duration, parse_email
-from raypool.logs import get_logger, new_trace_id
-from raypool.model import (
-    CheckpointInfo,
-    Desired,
-    InstanceStatus,
-    Outcome,
-    Session,
-)
+from raypool.logs import get_logger
+from raypool.model import CheckpointInfo, Desired, Outcome
+from raypool.operations import KEY_PREFIX, Fleet, Operations, traced
 from raypool.spec import parse_spec
-from raypool.status import status_of
 from raypool.store.sessions import RedisSessionManager
 
 log = get_logger(__name__)
 T = TypeVar("T")
 
-KEY_PREFIX = "business:"
 ATTEMPTS = 5
-STOP_TIMEOUT_S = 20.0
 DEFAULT_CONCURRENCY = 4
 
 
-class Fleet(Protocol):
-    """The live side, as a pool uses it."""
-
-    async def ready(self, business_id: str, timeout: float) -> None: ...  # noqa: D102
-    async def run(self, business_id: str, call: bytes, timeout: float) -> Any: ...  # noqa: D102
-    async def checkpoint(self, business_id: str) -> Any: ...  # noqa: D102
-    async def describe(self, business_id: str) -> dict[str, Any] | None: ...  # noqa: D102
-    async def stop(self, business_id: str, timeout: float) -> dict[str, Any] | None: ...  # noqa: D102
-    async def overview(self) -> list[dict[str, Any]]: ...  # noqa: D102
-
-
-class AsyncPool:
+class AsyncPool(Operations):
     """Browsers of many businesses, each signed in, one command at a time each.
 
     Made by :func:`raypool.connect_async`. All methods may be called concurrently.
@@ -62,8 +42,7 @@ class AsyncPool:
         settings: Settings,
         on_close: Callable[[], Awaitable[None]],
     ) -> None:
-        self.sessions = sessions
-        self._fleet, self._settings, self._on_close = fleet, settings, on_close
+        super().__init__(sessions, fleet, settings, on_close)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
@@ -98,7 +77,7 @@ class AsyncPool:
         """
         parse_business_id(business_id)
         parse_spec(spec)
-        with _traced(business_id):
+        with traced(business_id):
             before = await self.sessions.get_active_session(business_id)
             session = await self.sessions.ensure_active(
                 business_id,
@@ -156,7 +135,7 @@ class AsyncPool:
         call = calls.pack_call(fn, args, kwargs)
         turn = self._turns.setdefault(business_id, asyncio.Lock())
         async with turn:  # the actor would take them in the order in which they arrive there
-            with _traced(business_id):
+            with traced(business_id):
                 return await self._attempts(business_id, call, seconds, idempotent)
 
     async def _attempts(
@@ -231,78 +210,12 @@ class AsyncPool:
 
     async def checkpoint(self, business_id: str) -> CheckpointInfo:
         """Save the business's state now and return the acknowledged version."""
-        with _traced(parse_business_id(business_id)):
+        with traced(parse_business_id(business_id)):
             info: CheckpointInfo = await self._fleet.checkpoint(business_id)
             return info
 
-    async def update_instance_activity(self, key: str) -> None:
-        """Slide the idle timer and the TTL of an instance."""
-        session = await self._session(_business_of(key))
-        await self.sessions.touch(session.id)
-
-    async def remove_instance(self, key: str) -> None:
-        """Stop an instance: acknowledged checkpoint, browser gone, lease released, actor gone.
-
-        The record stays. Idempotent.
-
-        Raises:
-            BrowserError: It is gone, but its last changes could not be saved; says why.
-        """
-        business_id = _business_of(key)
-        with _traced(business_id):
-            session = await self._session(business_id)
-            await self.sessions.update_session(session.id, desired=Desired.STOPPED)
-            stopped = await self._fleet.stop(business_id, STOP_TIMEOUT_S)
-            if stopped and not stopped["saved"]:
-                raise create_error(
-                    ErrorCodes.BROWSER_CHECKPOINT_FAILED,
-                    f"{business_id} was stopped, but its last changes were not saved: "
-                    f"{stopped['why']}",
-                )
-
-    async def status(self, business_id: str) -> InstanceStatus:
-        """Return all that is known of a business; also while Ray or the instance does not answer.
-
-        Raises:
-            SessionNotFound: The business has no active session.
-        """
-        session = await self._session(parse_business_id(business_id))
-        overview = await self._fleet.overview()
-        known = next((o for o in overview if o["business_id"] == business_id), None)
-        live = await self._fleet.describe(business_id) if known else None
-        return status_of(session, known or {}, live or {})
-
-    async def instances(self) -> list[InstanceStatus]:
-        """Return the status of every business that is wanted or live."""
-        known = {o["business_id"]: o for o in await self._fleet.overview()}
-        wanted = await self.sessions.list_sessions(desired=Desired.RUNNING)
-        sessions = {s.business_id: s for s in wanted}
-        for business_id in known.keys() - sessions.keys():
-            if session := await self.sessions.get_active_session(business_id):
-                sessions[business_id] = session
-        live = await asyncio.gather(*(self._fleet.describe(b) for b in sorted(sessions)))
-        return [
-            status_of(sessions[b], known.get(b, {}), seen or {})
-            for b, seen in zip(sorted(sessions), live, strict=True)
-        ]
-
     async def _ready(self, business_id: str) -> None:
         await self._fleet.ready(business_id, self._settings.start_timeout)
-
-    async def _session(self, business_id: str) -> Session:
-        session = await self.sessions.get_active_session(business_id)
-        if session is None:
-            raise SessionNotFound(f"{business_id} has no active session")
-        return session
-
-
-def _business_of(key: str) -> str:
-    return parse_business_id(key.removeprefix(KEY_PREFIX) if isinstance(key, str) else key)
-
-
-def _traced(business_id: str) -> AbstractContextManager[None]:
-    trace_id = context.current().get("trace_id") or new_trace_id()
-    return context.bound(trace_id=trace_id, business_id=business_id)
 
 
 def _positive(concurrency: int) -> int:

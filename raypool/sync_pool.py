@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 from raypool.errors import ErrorCodes, create_error
-from raypool.model import CheckpointInfo, InstanceStatus, Outcome
+from raypool.model import CheckpointInfo, InstanceStatus, Lease, Outcome
 from raypool.pool import AsyncPool
 
 T = TypeVar("T")
@@ -153,6 +153,30 @@ class Pool:
     def remove_instance(self, key: str) -> None:
         """Stop an instance: acknowledged checkpoint, browser gone, lease released, actor gone."""
         self._loop.call(self._pool.remove_instance(key))
+
+    def hibernate(self, business_id: str) -> None:
+        """Save a business and close its browser; the next call wakes it."""
+        self._loop.call(self._pool.hibernate(business_id))
+
+    def release(self, business_id: str) -> None:
+        """Let a business out of quarantine."""
+        self._loop.call(self._pool.release(business_id))
+
+    def drain(self, node_id: str, timeout: Any = 60.0) -> list[dict[str, Any]]:
+        """Empty a node for good; return what could not be saved."""
+        return self._loop.call(self._pool.drain(node_id, timeout))
+
+    def unlock(self, business_id: str, reason: str) -> Lease | None:
+        """Break the lease of a business, whoever holds it; return whom it was taken from."""
+        return self._loop.call(self._pool.unlock(business_id, reason))
+
+    def hand_over(self, business_id: str, cluster: str, timeout: Any = 120.0) -> None:
+        """Move a business to another cluster on the same Redis."""
+        self._loop.call(self._pool.hand_over(business_id, cluster, timeout))
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return each node with its places and what its janitor says."""
+        return self._loop.call(self._pool.nodes())
 
     def status(self, business_id: str) -> InstanceStatus:
         """Return all that is known of a business."""

@@ -1,0 +1,212 @@
+"""What people and scripts ask of a fleet besides running functions: to look, to rest, to move."""
+
+import asyncio
+import getpass
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from raypool import context
+from raypool.config import Settings
+from raypool.errors import ErrorCodes, SessionNotFound, create_error
+from raypool.ids import parse_business_id, parse_duration
+from raypool.logs import new_trace_id
+from raypool.model import Desired, InstanceStatus, Lease, Session, Supervision
+from raypool.status import status_of
+from raypool.store.sessions import RedisSessionManager
+
+KEY_PREFIX = "business:"
+STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.25
+
+
+class Fleet(Protocol):
+    """The live side, as a pool uses it."""
+
+    async def ready(self, business_id: str, timeout: float) -> None: ...  # noqa: D102
+    async def run(self, business_id: str, call: bytes, timeout: float) -> Any: ...  # noqa: D102
+    async def checkpoint(self, business_id: str) -> Any: ...  # noqa: D102
+    async def describe(self, business_id: str) -> dict[str, Any] | None: ...  # noqa: D102
+    async def touch(self, business_id: str) -> None: ...  # noqa: D102
+    async def stop(self, business_id: str, timeout: float) -> dict[str, Any] | None: ...  # noqa: D102
+    async def drain(self, node_id: str, timeout: float, reason: str) -> list[dict[str, Any]]: ...  # noqa: D102
+    async def nodes(self) -> list[dict[str, Any]]: ...  # noqa: D102
+    async def overview(self) -> list[dict[str, Any]]: ...  # noqa: D102
+
+
+class Operations:
+    """The part of a pool that looks after the fleet. All methods may be called concurrently."""
+
+    def __init__(
+        self,
+        sessions: RedisSessionManager,
+        fleet: Fleet,
+        settings: Settings,
+        on_close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.sessions = sessions
+        self._fleet, self._settings, self._on_close = fleet, settings, on_close
+
+    # -- look ----------------------------------------------------------------------------------
+
+    async def status(self, business_id: str) -> InstanceStatus:
+        """Return all that is known of a business; also while Ray or the instance does not answer.
+
+        Where it is not running, a condition of type ``NotRunning`` says why.
+
+        Raises:
+            SessionNotFound: The business has no active session.
+        """
+        session = await self._session(parse_business_id(business_id))
+        overview = await self._fleet.overview()
+        known = next((o for o in overview if o["business_id"] == business_id), None)
+        live = await self._fleet.describe(business_id) if known else None
+        return status_of(session, known or {}, live or {}, await self._holder(session, live))
+
+    async def _holder(self, session: Session, live: dict[str, Any] | None) -> Lease | None:
+        return None if live else await self.sessions.leases.get(session.business_id)
+
+    async def instances(self) -> list[InstanceStatus]:
+        """Return the status of every business that is wanted or live."""
+        known = {o["business_id"]: o for o in await self._fleet.overview()}
+        wanted = await self.sessions.list_sessions(desired=Desired.RUNNING)
+        sessions = {s.business_id: s for s in wanted}
+        for business_id in known.keys() - sessions.keys():
+            if session := await self.sessions.get_active_session(business_id):
+                sessions[business_id] = session
+        live = await asyncio.gather(*(self._fleet.describe(b) for b in sorted(sessions)))
+        return [
+            status_of(sessions[b], known.get(b, {}), seen or {})
+            for b, seen in zip(sorted(sessions), live, strict=True)
+        ]
+
+    async def nodes(self) -> list[dict[str, Any]]:
+        """Return each node with its places, whether it is draining, and what its janitor says."""
+        return await self._fleet.nodes()
+
+    # -- rest ----------------------------------------------------------------------------------
+
+    async def update_instance_activity(self, key: str) -> None:
+        """Slide the idle timer and the TTL of an instance."""
+        business_id = business_of(key)
+        session = await self._session(business_id)
+        await self.sessions.touch(session.id)
+        await self._fleet.touch(business_id)
+
+    async def remove_instance(self, key: str) -> None:
+        """Stop an instance: acknowledged checkpoint, browser gone, lease released, actor gone.
+
+        The record stays. Idempotent.
+
+        Raises:
+            BrowserError: It is gone, but its last changes could not be saved; says why.
+        """
+        await self._stop(business_of(key), Desired.STOPPED)
+
+    async def hibernate(self, business_id: str) -> None:
+        """Save a business and close its browser; the next call wakes it. Idempotent.
+
+        A running function gets 20 s to end.
+
+        Raises:
+            BrowserError: It is gone, but its last changes could not be saved; says why.
+        """
+        await self._stop(parse_business_id(business_id), Desired.HIBERNATED)
+
+    async def _stop(self, business_id: str, desired: Desired) -> None:
+        with traced(business_id):
+            session = await self._session(business_id)
+            await self.sessions.update_session(session.id, desired=desired)
+            stopped = await self._fleet.stop(business_id, STOP_TIMEOUT_S)
+            if stopped and not stopped["saved"]:
+                raise create_error(
+                    ErrorCodes.BROWSER_CHECKPOINT_FAILED,
+                    f"{business_id} was stopped, but its last changes were not saved: "
+                    f"{stopped['why']}",
+                )
+
+    async def release(self, business_id: str) -> None:
+        """Let a business out of quarantine: it is started again when it is desired. Idempotent."""
+        session = await self._session(parse_business_id(business_id))
+        await self.sessions.supervise(session.id, Supervision())
+
+    # -- move ----------------------------------------------------------------------------------
+
+    async def drain(self, node_id: str, timeout: Any = 60.0) -> list[dict[str, Any]]:
+        """Empty a node for good: each business is saved, then comes up on another node.
+
+        Args:
+            node_id: As :meth:`nodes` and Ray's dashboard show it.
+            timeout: Seconds (or a ``timedelta``) that running functions get to end.
+
+        Returns:
+            What could not be saved: ``business_id`` and ``why`` of each.
+        """
+        seconds = parse_duration(timeout, name="timeout")
+        stops = await self._fleet.drain(node_id, seconds, f"drained by {person()}")
+        return [stop for stop in stops if not stop["saved"]]
+
+    async def unlock(self, business_id: str, reason: str) -> Lease | None:
+        """Break the lease of a business, whoever holds it; return whom it was taken from.
+
+        The old holder can write nothing any more, and its browser dies when it next renews. Until
+        then it may still act on the site: for holders that are known to be gone. Written into the
+        audit log.
+        """
+        parse_business_id(business_id)
+        return await self.sessions.leases.unlock(business_id, by=person(), reason=reason)
+
+    async def hand_over(self, business_id: str, cluster: str, timeout: Any = 120.0) -> None:
+        """Move a business to another cluster on the same Redis: saved, released, adopted there.
+
+        From then on no other cluster runs it. One that is not desired to run is only assigned.
+
+        Raises:
+            InstanceNotReady: Nobody of *cluster* took it in *timeout* seconds; it stays assigned.
+        """
+        seconds = parse_duration(timeout, name="timeout")
+        session = await self._session(parse_business_id(business_id))
+        await self.sessions.update_session(session.id, assigned_cluster=cluster)
+        if session.desired is not Desired.RUNNING:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                while not await self._is_held_by(business_id, cluster):  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise create_error(
+                ErrorCodes.BROWSER_INSTANCE_NOT_READY,
+                f"nobody of cluster {cluster!r} took {business_id} within {seconds:g} s",
+                {"business_id": business_id},
+                recovery="It stays assigned there. Start that cluster, or hand the business over "
+                "to another.",
+            ) from None
+
+    async def _is_held_by(self, business_id: str, cluster: str) -> bool:
+        lease = await self.sessions.leases.get(business_id)
+        return lease is not None and lease.holder.cluster == cluster
+
+    # -- how -----------------------------------------------------------------------------------
+
+    async def _session(self, business_id: str) -> Session:
+        session = await self.sessions.get_active_session(business_id)
+        if session is None:
+            raise SessionNotFound(f"{business_id} has no active session")
+        return session
+
+
+def business_of(key: str) -> str:
+    """Return the business that an instance key, or its own id, stands for."""
+    return parse_business_id(key.removeprefix(KEY_PREFIX) if isinstance(key, str) else key)
+
+
+def traced(business_id: str) -> AbstractContextManager[None]:
+    """Bind the ids that errors and log lines of this call carry."""
+    trace_id = context.current().get("trace_id") or new_trace_id()
+    return context.bound(trace_id=trace_id, business_id=business_id)
+
+
+def person() -> str:
+    """Return who is at work here, for the audit log."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
