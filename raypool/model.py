@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from raypool.phase import Phase
 from raypool.spec import Frozen, SessionSpec
@@ -36,6 +36,8 @@ class Desired(StrEnum):
 
     RUNNING = "running"
     STOPPED = "stopped"
+    HIBERNATED = "hibernated"
+    """No process is wanted, but a call wakes it."""
 
 
 class SignIn(StrEnum):
@@ -69,6 +71,17 @@ class Observed(Frozen):
     conditions: tuple[Condition, ...] = ()
 
 
+class Supervision(Frozen):
+    """What the supervisor must remember of a session across its own death."""
+
+    failures: int = 0
+    """Failed starts in a row."""
+    deaths: tuple[datetime, ...] = ()
+    retry_at: datetime | None = None
+    quarantined: Condition | None = None
+    """Why it is not started any more until a person releases it."""
+
+
 class Session(Frozen):
     """The durable record of one signed-in identity of a business."""
 
@@ -77,6 +90,8 @@ class Session(Frozen):
     email: str | None = None
     status: SessionStatus = SessionStatus.ACTIVE
     desired: Desired = Desired.STOPPED
+    assigned_cluster: str | None = None
+    """Only this cluster's supervisor may run it; None: any."""
     spec: SessionSpec = Field(default_factory=SessionSpec)
     version: int = 1
     """Grows with each change of the record; pass it as ``expected_version`` to change what you read."""
@@ -90,6 +105,7 @@ class Session(Frozen):
     expires_at: datetime
     ttl: float
     observed: Observed = Field(default_factory=Observed)
+    supervision: Supervision = Field(default_factory=Supervision)
 
 
 class Holder(Frozen):
@@ -112,6 +128,17 @@ class Lease(Frozen):
     holder: Holder
     ttl: float
     since: datetime
+
+
+class AuditEntry(Frozen):
+    """What a person did to a business, and why."""
+
+    at: datetime
+    action: str
+    business_id: str
+    by: str
+    reason: str
+    detail: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class CheckpointMeta(Frozen):

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from raypool.model import (
+    AuditEntry,
     Checkpoint,
     CheckpointInfo,
     CheckpointMeta,
@@ -18,6 +19,7 @@ from raypool.model import (
     Observed,
     Session,
     SessionStatus,
+    Supervision,
 )
 
 VERSIONS_KEPT = 20
@@ -65,8 +67,8 @@ class SessionStore(Protocol):
     ) -> Session:
         """Change what *changes* name, and nothing else.
 
-        They are ``email``, ``status``, ``desired``, ``ttl``, names of a spec, and ``cookies_json``
-        and ``storage_json``, which become a checkpoint.
+        They are ``email``, ``status``, ``desired``, ``ttl``, ``assigned_cluster``, names of a spec,
+        and ``cookies_json`` and ``storage_json``, which become a checkpoint.
 
         Raises:
             SessionNotFound: There is no such session.
@@ -90,7 +92,10 @@ class SessionStore(Protocol):
     async def list_sessions(
         self, *, status: SessionStatus | None = None, desired: Desired | None = None
     ) -> list[Session]:
-        """Return all sessions, or those with this status or wish, oldest first."""
+        """Return all sessions, or those with this status or wish, oldest first.
+
+        The cost of asking for a wish follows the sessions that have it, not those that exist.
+        """
         ...
 
     async def delete_session(self, session_id: str) -> None:
@@ -115,6 +120,43 @@ class SessionStore(Protocol):
             LeaseLost: A newer owner has the business; nothing was written.
             SessionNotFound: There is no such session.
         """
+
+    async def supervise(self, session_id: str, supervision: Supervision) -> None:
+        """Write what the supervisor must remember of a session; the last write wins.
+
+        Version and expiry of the record do not move.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+
+    async def rewrite_lost(self, session: Session, token: int) -> Session:
+        """Write a record again that the server lost, and return it; the one that is there if it is.
+
+        It keeps id, e-mail, status, wish, spec, TTL, cluster and age. If it is active it is the
+        active one also where another was made meanwhile: that one becomes inactive. Its checkpoints
+        are gone: save the state with ``after=`` the last version that was acknowledged. Idempotent.
+
+        Lost is what is missing while the data of the server are not those that this store opened;
+        anything else that is missing was deleted on purpose, or has expired.
+
+        Args:
+            session: As its owner knows it.
+            token: Fencing token of the owner.
+
+        Raises:
+            SessionNotFound: It was deleted, or it has expired.
+            LeaseLost: The token is stale; nothing was written.
+        """
+        ...
+
+    async def audit_log(self, limit: int = 100) -> list[AuditEntry]:
+        """Return at most *limit* of the newest things that people did, newest first.
+
+        Raises:
+            ConfigurationError: *limit* is not from 1 to 10,000.
+        """
+        ...
 
     async def stats(self) -> dict[str, Any]:
         """Return counts of sessions and leases, and what the server says of itself."""
@@ -141,8 +183,8 @@ class LeaseStore(Protocol):
     ) -> Lease:
         """Take the lease for *ttl* seconds. Asking again as the same holder gives the same token.
 
-        The token is larger than any before it, also when the counter was lost, and is written into
-        the business's records at once: from here on older owners can write nothing.
+        The token is larger than any before it, also when the counter was lost, as long as the
+        server's clock does not go back: from here on older owners can write nothing.
 
         Args:
             business_id: Whose lease.
@@ -156,11 +198,37 @@ class LeaseStore(Protocol):
         ...
 
     async def renew(self, lease: Lease) -> bool:
-        """Make the lease last its ttl again from now; False: it is lost."""
+        """Make the lease last its ttl again from now; False: it is lost for ever.
+
+        True also when it had run out, or the server had lost it, and nobody held the business in
+        between: it is there again with the same token. Of several owners at most one is told True.
+        """
         ...
 
     async def release(self, lease: Lease) -> bool:
-        """Let go. Idempotent; False when it was not ours any more."""
+        """Let go for ever: what its owner writes or renews later is refused.
+
+        Idempotent; False when it was not held any more.
+        """
+        ...
+
+    async def unlock(self, business_id: str, *, by: str, reason: str) -> Lease | None:
+        """Break the lease of a business for a person, and write that into the audit.
+
+        Whoever had the business can write and renew nothing from here on, also one whose lease had
+        run out and who might have come back.
+
+        Args:
+            business_id: Whose lease.
+            by: Who does it. One line, at most 500 characters; control characters become spaces.
+            reason: Why. As *by*.
+
+        Returns:
+            The lease that was broken, None when nobody held it.
+
+        Raises:
+            ConfigurationError: *by* or *reason* is empty or too long.
+        """
         ...
 
     async def get(self, business_id: str) -> Lease | None:
@@ -178,6 +246,7 @@ class CheckpointStore(Protocol):
         meta: CheckpointMeta,
         *,
         op_id: str | None = None,
+        after: int = 0,
     ) -> CheckpointInfo:
         """Save a version, whole or not at all. Parts that did not change are not sent again.
 
@@ -190,6 +259,8 @@ class CheckpointStore(Protocol):
             parts: The whole state.
             meta: What its maker knows.
             op_id: The same for each attempt at one save: it is applied once.
+            after: The last version that was acknowledged to the caller. The new one is larger, also
+                on a server that lost it: no version number is given out twice.
 
         Raises:
             LeaseLost: The token is stale; nothing was written.

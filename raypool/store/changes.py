@@ -11,7 +11,8 @@ from raypool.spec import SpecChanges, parse_spec
 from raypool.state import parts_from_json
 
 _STATE = ("cookies_json", "storage_json")
-_FIELDS = ("email", "status", "desired", "ttl")
+_FIELDS = ("email", "status", "desired", "ttl", "assigned_cluster")
+_LONGEST_CLUSTER = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def parse_changes(changes: Mapping[str, Any]) -> Changes:
         fields["status"] = _member(SessionStatus, changes["status"], "status")
     if "desired" in changes:
         fields["desired"] = _member(Desired, changes["desired"], "desired")
+    if "assigned_cluster" in changes:
+        fields["assigned_cluster"] = _cluster(changes["assigned_cluster"])
     if changes.get("ttl") is not None:
         fields["ttl"] = parse_duration(changes["ttl"], name="ttl")
     parts = parts_from_json(changes.get("cookies_json"), changes.get("storage_json"))
@@ -68,6 +71,17 @@ def parse_wishes(changes: Mapping[str, Any]) -> Changes:
             recovery="Make the session first, then pass it to update_session.",
         )
     return parse_changes(changes)
+
+
+def _cluster(value: Any) -> str | None:
+    fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_CLUSTER and value.isprintable()
+    if value is None or fits:
+        return None if value is None else str(value)
+    raise create_error(
+        ErrorCodes.CONFIG_INVALID_ARGUMENT,
+        f"assigned_cluster={str(value)[:140]!r} does not fit: it must be the name of a cluster, "
+        f"1 to {_LONGEST_CLUSTER} printable characters, or None for any",
+    )
 
 
 def _member(kind: Any, value: Any, name: str) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from raypool.errors import CheckpointCorrupt, ErrorCodes, LeaseLost, create_error
+from raypool.errors import CheckpointCorrupt, ErrorCodes, create_error
 from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Session
 from raypool.store.base import VERSIONS_KEPT
 from raypool.store.codec import Codec
@@ -21,6 +21,7 @@ from raypool.store.manifests import (
     to_drop,
 )
 from raypool.store.records import Record, when
+from raypool.store.writing import fenced
 
 _MANIFEST = "manifest"
 _BATCH_BYTES = 2**20
@@ -62,6 +63,7 @@ class RedisCheckpoints:
         meta: CheckpointMeta,
         *,
         op_id: str | None = None,
+        after: int = 0,
     ) -> CheckpointInfo:
         """Save a version; see the protocol."""
         operation = op_id or uuid.uuid4().hex
@@ -70,7 +72,8 @@ class RedisCheckpoints:
             record = await self._indexes.existing(session_id)
             codec = self._codec(record)
             kept = await self._kept(record, codec)
-            manifest = _manifest(record.session, token, parts, meta, codec)
+            version = max(record.session.checkpoint_version, after) + 1
+            manifest = _manifest(version, token, parts, meta, codec)
             known = set() if resend else digests(kept.manifests.values()) - self._damaged
             await self._stage(record.session, token, parts, manifest, known, codec)
             self._damaged -= {part.digest for part in manifest.parts.values()}
@@ -103,7 +106,9 @@ class RedisCheckpoints:
         self, session: Session, operation: str, manifest: Manifest, kept: _Kept, codec: Codec
     ) -> CheckpointInfo | None:
         newest = kept.manifests.get(session.checkpoint_version)
-        same = newest is not None and says_nothing_new(newest, manifest)
+        # A server that is behind what was acknowledged has to number the state anew.
+        behind = manifest.version > session.checkpoint_version + 1
+        same = newest is not None and not behind and says_nothing_new(newest, manifest)
         good = may_be_last_good(manifest.meta)
         last_good = manifest.version if good else session.last_good_version
         versions, gone = ([], set()) if same else to_drop(kept.manifests, manifest, last_good)
@@ -114,8 +119,8 @@ class RedisCheckpoints:
         text = manifest.model_dump_json().encode()
         sealed = b"" if same else codec.seal(f"{_MANIFEST}:{manifest.version}", text)
         args = [session.id, session.business_id, operation, manifest.token,
-                session.checkpoint_version, sealed, int(good), len(required), len(versions),
-                *required, *versions, *sorted(gone)]  # fmt: skip
+                session.checkpoint_version, sealed, int(good), manifest.version, len(required),
+                len(versions), *required, *versions, *sorted(gone)]  # fmt: skip
         answer = await self._connection.script("commit", self._commit_keys(session), args)
         if answer[0] in {b"CONFLICT", b"MISSING"}:
             return None
@@ -233,10 +238,10 @@ class RedisCheckpoints:
 
 
 def _manifest(
-    session: Session, token: int, parts: Mapping[str, bytes], meta: CheckpointMeta, codec: Codec
+    version: int, token: int, parts: Mapping[str, bytes], meta: CheckpointMeta, codec: Codec
 ) -> Manifest:
     refs = {n: PartRef(digest=codec.digest(n, p), size=len(p)) for n, p in sorted(parts.items())}
-    return Manifest(version=session.checkpoint_version + 1, token=token, meta=meta, parts=refs)
+    return Manifest(version=version, token=token, meta=meta, parts=refs)
 
 
 def _batches(sealed: Iterator[tuple[str, bytes]]) -> Iterator[list[Any]]:
@@ -271,9 +276,6 @@ def _named(error: Exception, session: Session, version: int, part: str) -> Check
 def _refused(answer: bytes, session: Session, token: int) -> None:
     """Raise what a refused write means; return when it was not refused."""
     if answer == b"FENCED":
-        raise LeaseLost(
-            f"a newer owner has {session.business_id}: token {token} is stale",
-            context={"business_id": session.business_id, "fencing_token": token},
-        )
+        raise fenced(session.business_id, token)
     if answer == b"GONE":
         raise missing(session.id)

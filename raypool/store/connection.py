@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 import unicodedata
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,8 @@ class Connection:
         self._name = f"{name}-{os.getpid()}"
         self._lanes: dict[tuple[asyncio.AbstractEventLoop, str], _Lane] = {}
         self._index_key: DataKey | None = None
+        self.identity, self.first_identity = "", ""
+        """Of the data: as last seen, and as found when it was opened. It changes when all is lost."""
         self._report: ServerReport | None = None
 
     async def open(self) -> None:
@@ -59,11 +62,13 @@ class Connection:
         if self._index_key is None:
             await self._check_server()
             self._index_key = await self._open_meta()
+            self.first_identity = self.identity
 
     async def check_meta(self) -> None:
-        """Make sure of the meta record before something new is written.
+        """Make sure of the meta record before something new is written; look at its identity.
 
-        A server that came back empty lost it, and another process may have made a new one since.
+        A server that came back empty lost it, and another process may have made a new one since:
+        with an identity of its own, whatever key it has.
 
         Raises:
             StorageError: The data is not what was opened.
@@ -159,21 +164,35 @@ class Connection:
         found = await self._meta()
         if "index_key" not in found:
             fresh = self.keyring.wrap(self._index_key or DataKey.new(), about)
-            with translated(self.url):
-                pipe = self._lane("data").client.pipeline(transaction=True)
-                pipe.hsetnx(self.keys.meta, "index_key", fresh)  # two at once agree on one
-                pipe.hsetnx(self.keys.meta, "schema", SCHEMA)
-                pipe.hsetnx(self.keys.meta, "partitions", self.keys.partitions)
-                await pipe.execute()
-            found = await self._meta()
+            found = await self._add_to_meta(
+                index_key=fresh, schema=SCHEMA, partitions=self.keys.partitions,
+                store_id=uuid.uuid4().hex,
+            )  # fmt: skip
         self._fits(found)
-        return self.keyring.unwrap(found["index_key"], about)
+        index_key = self.keyring.unwrap(found["index_key"], about)
+        if "store_id" not in found:  # made by a raypool that did not give data an identity yet
+            found = await self._add_to_meta(store_id=uuid.uuid4().hex)
+        self.identity = found["store_id"]
+        return index_key
+
+    async def _add_to_meta(self, **fields: Any) -> dict[str, str]:
+        """Add what is missing, and return the record: two that add at once agree on one."""
+        with translated(self.url):
+            pipe = self._lane("data").client.pipeline(transaction=True)
+            for name, value in fields.items():
+                pipe.hsetnx(self.keys.meta, name, value)
+            await pipe.execute()
+        return await self._meta()
 
     async def _meta(self) -> dict[str, str]:
         (found,) = await self.hashes([self.keys.meta])
         return {k.decode(): v.decode() for k, v in found.items()}
 
     def _fits(self, meta: dict[str, str]) -> None:
+        if "index_key" not in meta:
+            raise create_error(
+                ErrorCodes.STORAGE_UNAVAILABLE, f"Redis at {shown(self.url)} was just emptied"
+            )
         for name, ours in (("schema", SCHEMA), ("partitions", str(self.keys.partitions))):
             if meta.get(name) != ours:
                 raise create_error(

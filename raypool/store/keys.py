@@ -5,7 +5,7 @@
 ===========================  ======  ====================  =========================================
 key after the prefix         type    TTL                   holds
 ===========================  ======  ====================  =========================================
-``meta``                     hash    none                  schema, partitions, wrapped index key
+``meta``                     hash    none                  schema, partitions, identity, index key
 ``{p}:session:<sid>``        hash    expiry                the record
 ``{p}:parts:<sid>``          hash    expiry                sealed parts; field = keyed digest
 ``{p}:checkpoints:<sid>``    hash    expiry                sealed manifests; field = version
@@ -17,6 +17,7 @@ key after the prefix         type    TTL                   holds
 ``{p}:index:status:<s>``     zset    longest member        sid by expiry
 ``{p}:index:desired:<d>``    zset    longest member        sid by expiry
 ``{p}:events``               stream  none, about 10,000    one entry a change
+``{p}:audit``                stream  none, about 10,000    one entry for what a person broke
 ===========================  ======  ====================  =========================================
 """
 
@@ -76,6 +77,10 @@ class Keys:
     def events(self, partition: int) -> str:
         """The stream of changes."""
         return f"{self.prefix}{{{partition}}}:events"
+
+    def audit(self, partition: int) -> str:
+        """The stream of what people did."""
+        return f"{self.prefix}{{{partition}}}:audit"
 
     def all_partitions(self) -> range:
         """Every partition."""

@@ -1,10 +1,14 @@
 """Leases in Redis: who may act for a business, and the fencing token that says so."""
 
 import json
+import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 from raypool.errors import RaypoolError, SessionLocked
+from raypool.ids import parse_business_id
 from raypool.model import Holder, Lease
+from raypool.store.audit_log import parse_note
 from raypool.store.connection import Connection
 from raypool.store.keys import TOKEN_TTL_S
 from raypool.store.records import when
@@ -20,14 +24,9 @@ class RedisLeases:
         self, business_id: str, holder: Holder, ttl: float, *, supersedes: str | None = None
     ) -> Lease:
         """Take the lease; see the protocol."""
-        keys = [
-            self._keys.lease(business_id),
-            self._keys.token(business_id),
-            self._events(business_id),
-        ]
-        args = [holder.id, holder.model_dump_json(), _ms(ttl), supersedes or "", 0,
+        args = [holder.id, holder.model_dump_json(), _ms(ttl), supersedes or "",
                 TOKEN_TTL_S * 1000, business_id]  # fmt: skip
-        answer = await self._connection.script("acquire_lease", keys, args, urgent=True)
+        answer = await self._script("acquire_lease", business_id, args)
         if answer[0] == b"HELD":
             held = _lease(business_id, answer[3], answer[1], answer[2], 0)
             raise locked(held, int(answer[4]) / 1000)
@@ -41,15 +40,27 @@ class RedisLeases:
 
     async def renew(self, lease: Lease) -> bool:
         """Make the lease last its ttl again; see the protocol."""
-        keys = [self._keys.lease(lease.business_id)]
-        args = [lease.holder.id, lease.token, _ms(lease.ttl)]
-        return bool(await self._connection.script("renew_lease", keys, args, urgent=True))
+        args = [lease.holder.id, lease.token, _ms(lease.ttl), lease.holder.model_dump_json(),
+                round(lease.since.timestamp() * 1000), TOKEN_TTL_S * 1000,
+                lease.business_id]  # fmt: skip
+        return bool(await self._script("renew_lease", lease.business_id, args))
 
     async def release(self, lease: Lease) -> bool:
         """Let go; see the protocol."""
-        keys = [self._keys.lease(lease.business_id), self._events(lease.business_id)]
-        args = [lease.holder.id, lease.token, lease.business_id]
-        return bool(await self._connection.script("release_lease", keys, args, urgent=True))
+        args = [lease.holder.id, lease.token, TOKEN_TTL_S * 1000, lease.business_id]
+        return bool(await self._script("release_lease", lease.business_id, args))
+
+    async def unlock(self, business_id: str, *, by: str, reason: str) -> Lease | None:
+        """Break the lease; see the protocol."""
+        wanted = parse_business_id(business_id)
+        args = [wanted, parse_note(by, "by"), parse_note(reason, "reason"), TOKEN_TTL_S * 1000,
+                uuid.uuid4().hex]  # fmt: skip
+        audit = self._keys.audit(self._keys.partition_of(wanted))
+        answer = await self._script("unlock_lease", wanted, args, audit)
+        if not answer:
+            return None
+        broken, token, since, remaining = answer
+        return _lease(wanted, broken, token, since, int(remaining) / 1000)
 
     async def get(self, business_id: str) -> Lease | None:
         """Return the lease that is held now; see the protocol."""
@@ -66,8 +77,10 @@ class RedisLeases:
             max(remaining, 0) / 1000,
         )
 
-    def _events(self, business_id: str) -> str:
-        return self._keys.events(self._keys.partition_of(business_id))
+    async def _script(self, name: str, business_id: str, args: list[Any], *more: str) -> Any:
+        keys, partition = self._keys, self._keys.partition_of(business_id)
+        named = [keys.lease(business_id), keys.token(business_id), keys.events(partition), *more]
+        return await self._connection.script(name, named, args, urgent=True)
 
 
 def locked(held: Lease, remaining: float) -> RaypoolError:

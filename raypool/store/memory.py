@@ -10,20 +10,26 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from raypool.errors import VersionConflict
+from raypool.errors import SessionNotFound, VersionConflict
 from raypool.ids import parse_business_id, parse_email
 from raypool.model import (
+    AuditEntry,
     CheckpointMeta,
     Desired,
     Holder,
     Observed,
     Session,
     SessionStatus,
+    Supervision,
 )
+from raypool.store.audit_log import parse_limit
 from raypool.store.changes import Changes, parse_changes, parse_wishes
 from raypool.store.keys import Keys
 from raypool.store.locking import hold
-from raypool.store.memory_parts import Clock, MemoryCheckpoints, MemoryLeases, MemoryRecords
+from raypool.store.memory_leases import MemoryLeases
+from raypool.store.memory_parts import Clock, MemoryCheckpoints, MemoryRecords
+from raypool.store.whereabouts import Whereabouts
+from raypool.store.writing import fenced
 
 Sessions = list[Session]
 
@@ -46,12 +52,17 @@ class MemoryStore:
     def __init__(
         self, clock: Clock = utc_now, *, session_ttl: float = 86_400.0, lease_ttl: float = 15.0
     ) -> None:
-        records = MemoryRecords(clock)
+        self._records = records = MemoryRecords(clock)
         self.leases = MemoryLeases(records)
         self.checkpoints = MemoryCheckpoints(records)
         self.sessions = MemorySessions(
             records, self.leases, self.checkpoints, session_ttl=session_ttl, lease_ttl=lease_ttl
         )
+
+    def lose(self) -> None:
+        """Be empty, as a server that comes back without its data. Who uses the store stays."""
+        self._records.lose()
+        self.checkpoints.lose()
 
 
 class MemorySessions:
@@ -68,6 +79,7 @@ class MemorySessions:
     ) -> None:
         self._records, self.leases, self.checkpoints = records, leases, checkpoints
         self._session_ttl, self._lease_ttl = session_ttl, lease_ttl
+        self._whereabouts = Whereabouts(records)
         self._keys = Keys("memory:")
 
     async def open(self) -> Self:
@@ -167,6 +179,23 @@ class MemorySessions:
             update={"observed": observed, "fencing_token": token}
         )
 
+    async def supervise(self, session_id: str, supervision: Supervision) -> None:
+        """Write what the supervisor must remember of a session; see the protocol."""
+        session = self._records.existing(session_id)
+        self._records.sessions[session_id] = session.model_copy(update={"supervision": supervision})
+
+    async def rewrite_lost(self, session: Session, token: int) -> Session:
+        """Write a record again that was lost; see the protocol."""
+        there = self._records.find(session.id)
+        if there is None:
+            there = self._bring_back(session, token)
+        self._whereabouts.note(session.id)
+        return there
+
+    async def audit_log(self, limit: int = 100) -> list[AuditEntry]:
+        """Return what people did, newest first."""
+        return self._records.audit[::-1][: parse_limit(limit)]
+
     async def stats(self) -> dict[str, Any]:
         """Return counts of sessions and leases."""
         sessions = self._records.living()
@@ -188,12 +217,25 @@ class MemorySessions:
 
     def _write(self, session: Session) -> Session:
         now = self._records.now()
+        self._whereabouts.note(session.id)
         if session.status is SessionStatus.ACTIVE:
             self._demote_others(session, now)
         created = now if session.version == 0 else session.created_at
         return self._records.slide(
             session, version=session.version + 1, created_at=created, updated_at=now
         )
+
+    def _bring_back(self, session: Session, token: int) -> Session:
+        if not self._whereabouts.lost(session.id):
+            raise SessionNotFound(f"there is no session {session.id!r}, or it has expired")
+        if token < session.fencing_token:
+            raise fenced(session.business_id, token)
+        never = {"checkpoint_version": 0, "last_good_version": 0, "observed": Observed()}
+        bare = session.model_copy(
+            update={**never, "supervision": Supervision(), "fencing_token": token}
+        )
+        self._records.fence(bare, token)
+        return self._write(bare)
 
     def _demote_others(self, session: Session, now: datetime) -> None:
         for other in self._records.living():

@@ -1,23 +1,22 @@
-"""What the twin in memory consists of: records with their fence, leases, checkpoints."""
+"""What the twin in memory consists of: records with their fence, and checkpoints."""
 
 import hashlib
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from raypool.errors import LeaseLost, SessionNotFound
+from raypool.errors import SessionNotFound
 from raypool.model import (
+    AuditEntry,
     Checkpoint,
     CheckpointInfo,
     CheckpointMeta,
-    Holder,
     Lease,
     Session,
 )
-from raypool.store.leases import locked
 from raypool.store.manifests import (
     Manifest,
     PartRef,
@@ -26,6 +25,7 @@ from raypool.store.manifests import (
     says_nothing_new,
     to_drop,
 )
+from raypool.store.writing import fenced
 
 Clock = Callable[[], datetime]
 Sessions = list[Session]
@@ -39,6 +39,24 @@ class MemoryRecords:
         self.now = clock
         self.sessions: dict[str, Session] = {}
         self.tokens: dict[str, int] = {}
+        self.leases: dict[str, tuple[Lease, datetime]] = {}
+        self.audit: list[AuditEntry] = []
+        self.identity = self.first_identity = uuid.uuid4().hex
+        """Of the data: another one once they were lost."""
+
+    def lose(self) -> None:
+        """Be empty, as a server that comes back without its data."""
+        for kept in (self.sessions, self.tokens, self.leases, self.audit):
+            kept.clear()
+        self.identity = uuid.uuid4().hex
+
+    def held(self, business_id: str) -> Lease | None:
+        """Return the lease that is held now, with what is left of it."""
+        if business_id not in self.leases:
+            return None
+        lease, until = self.leases[business_id]
+        left = (until - self.now()).total_seconds()
+        return lease.model_copy(update={"ttl": left}) if left > 0 else None
 
     def find(self, session_id: str) -> Session | None:
         """Return a living session."""
@@ -65,13 +83,12 @@ class MemoryRecords:
         """Refuse a token that is not the newest owner's.
 
         Raises:
-            LeaseLost: There is a newer one.
+            LeaseLost: There is another one, or there was one since.
         """
-        if token < max(self.tokens.get(session.business_id, 0), session.fencing_token):
-            raise LeaseLost(
-                f"a newer owner has {session.business_id}: token {token} is stale",
-                context={"business_id": session.business_id, "fencing_token": token},
-            )
+        held, last = self.held(session.business_id), self.tokens.get(session.business_id, 0)
+        another = held is not None and held.token != token
+        if another or token < max(last, session.fencing_token):
+            raise fenced(session.business_id, token)
 
     def slide(self, session: Session, **changes: Any) -> Session:
         """Write *session* with *changes*; it expires its TTL from now."""
@@ -82,59 +99,6 @@ class MemoryRecords:
         )
         self.sessions[session.id] = written
         return written
-
-
-class MemoryLeases:
-    """See :class:`raypool.store.base.LeaseStore`."""
-
-    def __init__(self, records: MemoryRecords) -> None:
-        self._records = records
-        self._held: dict[str, tuple[Lease, datetime]] = {}
-
-    async def acquire(
-        self, business_id: str, holder: Holder, ttl: float, *, supersedes: str | None = None
-    ) -> Lease:
-        """Take the lease; see the protocol."""
-        held = await self.get(business_id)
-        if held and held.holder.id == holder.id:
-            return self._keep(held.model_copy(update={"ttl": ttl}))
-        if held and held.holder.id != supersedes:
-            raise locked(held, held.ttl)
-        now, last = self._records.now(), self._records.tokens.get(business_id, 0)
-        token = max(last + 1, int(now.timestamp() * 1000) * 1000)
-        self._records.tokens[business_id] = token
-        return self._keep(
-            Lease(business_id=business_id, token=token, holder=holder, ttl=ttl, since=now)
-        )
-
-    async def renew(self, lease: Lease) -> bool:
-        """Make the lease last its ttl again; see the protocol."""
-        mine = await self._is_mine(lease)
-        if mine:
-            self._keep(lease)
-        return mine
-
-    async def release(self, lease: Lease) -> bool:
-        """Let go; see the protocol."""
-        mine = await self._is_mine(lease)
-        if mine:
-            del self._held[lease.business_id]
-        return mine
-
-    async def get(self, business_id: str) -> Lease | None:
-        """Return the lease that is held now; see the protocol."""
-        lease, until = self._held.get(business_id, (None, datetime.min.replace(tzinfo=UTC)))
-        left = (until - self._records.now()).total_seconds()
-        return lease.model_copy(update={"ttl": left}) if lease and left > 0 else None
-
-    async def _is_mine(self, lease: Lease) -> bool:
-        held = await self.get(lease.business_id)
-        return held is not None and (held.holder.id, held.token) == (lease.holder.id, lease.token)
-
-    def _keep(self, lease: Lease) -> Lease:
-        until = self._records.now() + timedelta(seconds=lease.ttl)
-        self._held[lease.business_id] = (lease, until)
-        return lease
 
 
 @dataclass
@@ -171,6 +135,7 @@ class MemoryCheckpoints:
         meta: CheckpointMeta,
         *,
         op_id: str | None = None,
+        after: int = 0,
     ) -> CheckpointInfo:
         """Save a version; see the protocol."""
         session = self._records.existing(session_id)
@@ -181,10 +146,10 @@ class MemoryCheckpoints:
             return kept.info(newest.version)
         kept.operation = operation
         refs = {n: PartRef(digest=_digest(n, p), size=len(p)) for n, p in sorted(parts.items())}
-        manifest = Manifest(
-            version=session.checkpoint_version + 1, token=token, meta=meta, parts=refs
-        )
-        if newest and says_nothing_new(newest, manifest):
+        version = max(session.checkpoint_version, after) + 1
+        manifest = Manifest(version=version, token=token, meta=meta, parts=refs)
+        behind = after > session.checkpoint_version
+        if newest and not behind and says_nothing_new(newest, manifest):
             self._records.slide(session, fencing_token=token)
             return kept.info(newest.version)
         return self._add(session, manifest, parts)
@@ -234,6 +199,10 @@ class MemoryCheckpoints:
     def forget(self, session_id: str) -> None:
         """Drop all that is kept of a session."""
         self._kept.pop(session_id, None)
+
+    def lose(self) -> None:
+        """Drop all that is kept."""
+        self._kept.clear()
 
 
 def _digest(name: str, content: bytes) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from raypool.errors import CheckpointCorrupt, ErrorCodes, create_error
-from raypool.model import Desired, Observed, Session, SessionStatus
+from raypool.model import Desired, Observed, Session, SessionStatus, Supervision
 from raypool.spec import SECRET_OPTIONS, SessionSpec
 from raypool.store.crypto import DataKey, Keyring
 
@@ -70,6 +70,7 @@ class Records:
             "email", session.email or "",
             "status", str(session.status),
             "desired", str(session.desired),
+            "assigned_cluster", session.assigned_cluster or "",
             "spec", spec.model_copy(update={"context": plain}).model_dump_json(),
             "spec_sealed", self._seal(session.id, data_key, secret) if secret else "",
         ]  # fmt: skip
@@ -107,6 +108,7 @@ def _session(text: Mapping[str, str], secret: Mapping[str, Any]) -> Session:
         email=text.get("email") or None,
         status=SessionStatus(text["status"]),
         desired=Desired(text["desired"]),
+        assigned_cluster=text.get("assigned_cluster") or None,
         spec=spec.model_copy(update={"context": {**spec.context, **secret}}),
         version=int(text["version"]),
         fencing_token=int(text.get("token", 0)),
@@ -118,6 +120,7 @@ def _session(text: Mapping[str, str], secret: Mapping[str, Any]) -> Session:
         expires_at=when(text["expires_at"]),
         ttl=int(text["ttl_ms"]) / 1000,
         observed=Observed.model_validate_json(text.get("observed", "{}")),
+        supervision=Supervision.model_validate_json(text.get("supervision", "{}")),
     )
 
 

@@ -14,7 +14,17 @@ from raypool.errors import (
     create_error,
 )
 from raypool.ids import parse_business_id, parse_email
-from raypool.model import CheckpointMeta, Desired, Holder, Observed, Session, SessionStatus
+from raypool.model import (
+    AuditEntry,
+    CheckpointMeta,
+    Desired,
+    Holder,
+    Observed,
+    Session,
+    SessionStatus,
+    Supervision,
+)
+from raypool.store.audit_log import AuditLog
 from raypool.store.changes import Changes, parse_changes, parse_wishes
 from raypool.store.checkpoints import RedisCheckpoints
 from raypool.store.connection import Connection
@@ -23,6 +33,7 @@ from raypool.store.events import Events
 from raypool.store.indexes import Indexes
 from raypool.store.leases import RedisLeases
 from raypool.store.locking import hold
+from raypool.store.rewriting import Rewriter
 from raypool.store.writing import LookAgainError, Writer, conflict, until_settled
 
 
@@ -48,6 +59,8 @@ class RedisSessionManager:
         )
         self._indexes = Indexes(self._connection)
         self._writer = Writer(self._connection, self._indexes)
+        self._rewriter = Rewriter(self._connection, self._indexes, self._writer)
+        self._audit = AuditLog(self._connection)
         self.leases = RedisLeases(self._connection)
         self.checkpoints = RedisCheckpoints(self._connection)
         self.events = Events(self._connection)
@@ -140,6 +153,10 @@ class RedisSessionManager:
             "used_memory_bytes": await self._connection.used_memory(),
         }
 
+    async def audit_log(self, limit: int = 100) -> list[AuditEntry]:
+        """Return what people did, newest first."""
+        return await self._audit.newest(limit)
+
     # -- write -------------------------------------------------------------------------------
 
     async def create_session(
@@ -156,7 +173,7 @@ class RedisSessionManager:
         operation = uuid.uuid4().hex
 
         async def attempt() -> Session:
-            return await self._writer.write(None, fresh, operation, "created")
+            return self._rewriter.note(await self._writer.write(None, fresh, operation, "created"))
 
         return await until_settled(business_id, attempt, LookAgainError)
 
@@ -181,7 +198,9 @@ class RedisSessionManager:
             was = before.session if before else blank
             after = changes.over(was)
             kind = "created" if before is None else "touched" if after == was else "updated"
-            return await self._writer.write(before, after, operation, kind, create_alone=True)
+            return self._rewriter.note(
+                await self._writer.write(before, after, operation, kind, create_alone=True)
+            )
 
         faster = (LookAgainError, VersionConflict, SessionNotFound)
         return await until_settled(business_id, attempt, *faster)
@@ -218,6 +237,14 @@ class RedisSessionManager:
         """Write what the owner says of its instance."""
         record = await self._indexes.existing(session_id)
         await self._writer.report(record.session, token, observed)
+
+    async def supervise(self, session_id: str, supervision: Supervision) -> None:
+        """Write what the supervisor must remember of a session."""
+        await self._writer.supervise(session_id, supervision)
+
+    async def rewrite_lost(self, session: Session, token: int) -> Session:
+        """Write a record again that the server lost; see the protocol."""
+        return await self._rewriter.rewrite(session, token)
 
     def lock(self, business_id: str, *, timeout: float = 0) -> AbstractAsyncContextManager[int]:
         """Hold the business's lease for the block; gives the fencing token."""

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from raypool.errors import ErrorCodes, LeaseLost, VersionConflict, create_error
-from raypool.model import Observed, Session, SessionStatus
+from raypool.model import Desired, Observed, Session, SessionStatus, Supervision
 from raypool.store.connection import Connection
 from raypool.store.indexes import Indexes, missing
 from raypool.store.records import Record
 
 _ATTEMPTS = 20
 _LONGEST_PAUSE_S = 0.1
+_OTHER_WISHES = [wish for wish in Desired if wish is not Desired.STOPPED]
 
 
 class LookAgainError(Exception):
@@ -33,6 +34,7 @@ class Writer:
         kind: str,
         *,
         create_alone: bool = False,
+        owner: int | None = None,
     ) -> Session:
         """Write *after* over *before* if that is still what is there; slide the TTL.
 
@@ -42,8 +44,11 @@ class Writer:
             operation: The same for each attempt: it is applied once.
             kind: Of the event. The version grows unless it is ``touched``.
             create_alone: Refuse to create it beside an active session of the business.
+            owner: Fencing token of the owner that brings a lost record back, with the age and the
+                version that it had; None: anybody's change.
 
         Raises:
+            LeaseLost: *owner* is stale.
             LookAgainError: The business's other sessions changed meanwhile.
             VersionConflict: The record changed meanwhile.
             SessionNotFound: The record went meanwhile.
@@ -54,18 +59,23 @@ class Writer:
         rivals = await self._rivals(before, after, create_alone=create_alone)
         enter, left = self._moves(before, after)
         named = (f"business:{after.business_id}", "expiry", "status:active", "status:inactive",
-                 "desired:running", "desired:stopped")  # fmt: skip
+                 "desired:stopped")  # fmt: skip
+        wishes = [keys.index(partition, f"desired:{wish}") for wish in _OTHER_WISHES]
         answer = await self._connection.script(
             "write_record",
             [keys.session(after.id), keys.parts(after.id), keys.checkpoints(after.id),
              keys.events(partition), *(keys.index(partition, name) for name in named),
-             *enter, *left, *(keys.session(sid) for sid in rivals or ())],
+             keys.lease(after.business_id), keys.token(after.business_id),
+             *wishes, *enter, *left, *(keys.session(sid) for sid in rivals or ())],
             [after.id, operation, before.session.version if before else 0,
-             max(1, int(after.ttl * 1000)), kind, after.business_id, len(enter), len(left),
+             max(1, int(after.ttl * 1000)), kind, after.business_id,
+             "" if owner is None else owner, after.version if owner is not None else 0,
+             len(wishes), len(enter), len(left),
              -1 if rivals is None else len(rivals), *(rivals or ()),
-             *self._connection.records.fields_of(after, data_key), "data_key", data_key],
+             *self._connection.records.fields_of(after, data_key), "data_key", data_key,
+             *(_brought_back(after, owner) if owner is not None else ())],
         )  # fmt: skip
-        return await self._written(answer, before, after)
+        return await self._written(answer, before, after, owner)
 
     def _moves(self, before: Record | None, after: Session) -> tuple[list[str], list[str]]:
         """Return the indexes to enter and those to leave, besides the two that hold everything."""
@@ -81,12 +91,16 @@ class Writer:
         await self._connection.check_meta()  # a server that came back empty lost it
         return self._connection.records.new_data_key(session.id)
 
-    async def _written(self, answer: Any, before: Record | None, after: Session) -> Session:
+    async def _written(
+        self, answer: Any, before: Record | None, after: Session, owner: int | None
+    ) -> Session:
         match answer[0]:
             case b"AGAIN":
                 raise LookAgainError
             case b"GONE":
                 raise missing(after.id)
+            case b"FENCED":
+                raise fenced(after.business_id, owner or 0)
             case b"CONFLICT":
                 expected = before.session.version if before else 0
                 raise conflict(after.model_copy(update={"version": int(answer[1])}), expected)
@@ -121,12 +135,22 @@ class Writer:
         args = [token, session.id, business_id, observed.model_dump_json()]
         answer = await self._connection.script("report", keys, args)
         if answer == b"FENCED":
-            raise LeaseLost(
-                f"a newer owner has {business_id}: token {token} is stale",
-                context={"business_id": business_id, "fencing_token": token},
-            )
+            raise fenced(business_id, token)
         if answer == b"GONE":
             raise missing(session.id)
+
+    async def supervise(self, session_id: str, supervision: Supervision) -> None:
+        """Write what the supervisor must remember.
+
+        Raises:
+            SessionNotFound: There is no such session.
+        """
+        session = (await self._indexes.existing(session_id)).session
+        events = self._keys.events(self._keys.partition_of(session.business_id))
+        args = [session_id, session.business_id, supervision.model_dump_json()]
+        keys = [self._keys.session(session_id), events]
+        if await self._connection.script("supervise", keys, args) == b"GONE":
+            raise missing(session_id)
 
     async def delete(self, session: Session) -> None:
         """Delete a session and all that is kept of it. Idempotent."""
@@ -162,6 +186,19 @@ async def until_settled(
     raise create_error(
         ErrorCodes.SESSION_VERSION_CONFLICT, f"{what} was changed by others {_ATTEMPTS} times"
     )
+
+
+def fenced(business_id: str, token: int) -> LeaseLost:
+    """Return the error for a write with a stale token."""
+    return LeaseLost(
+        f"a newer owner has {business_id}, or it was released: token {token} is stale",
+        context={"business_id": business_id, "fencing_token": token},
+    )
+
+
+def _brought_back(session: Session, token: int) -> list[Any]:
+    """Return the fields that a record which comes back has beside those of a new one."""
+    return ["token", token, "created_at", round(session.created_at.timestamp() * 1000)]
 
 
 def conflict(session: Session, expected: int) -> VersionConflict:

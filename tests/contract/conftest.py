@@ -36,6 +36,8 @@ class Stores:
     checkpoints: CheckpointStore
     wait: Callable[[float], Any]
     """Let seconds pass: moves the twin's clock, sleeps beside a real server."""
+    lose: Callable[[], Any]
+    """Lose all data, as a server that comes back empty."""
 
     async def lease(self, business_id: str, ttl: float = 30.0, **more: Any) -> Lease:
         """Take a lease as a new holder."""
@@ -61,6 +63,11 @@ class Fleet:
         manager = RedisSessionManager(settings, Keyring.parse(SecretStr(given["keys"])))
         self.opened.append(manager)
         return manager
+
+    async def lose(self) -> None:
+        """Lose all that the fleet has in the server."""
+        async for key in self.admin.scan_iter(f"{self.prefix}*", count=1000):
+            await self.admin.unlink(key)
 
     async def names(self) -> set[str]:
         """Return every key of the fleet, without the prefix."""
@@ -167,8 +174,13 @@ async def stores(
     if request.param == "memory":
         clock = Clock()
         twin = MemoryStore(clock, session_ttl=60, lease_ttl=2)
-        yield Stores(twin.sessions, twin.leases, twin.checkpoints, clock.wait)
+
+        async def lose() -> None:
+            twin.lose()
+            await clock.wait(0.001)
+
+        yield Stores(twin.sessions, twin.leases, twin.checkpoints, clock.wait, lose)
         return
     async with new_fleet(servers(request.param)) as found:
         real = await found.manager().open()
-        yield Stores(real, real.leases, real.checkpoints, asyncio.sleep)
+        yield Stores(real, real.leases, real.checkpoints, asyncio.sleep, found.lose)

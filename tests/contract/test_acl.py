@@ -7,8 +7,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
-from raypool.errors import ErrorCodes, StorageError
-from raypool.model import CheckpointMeta, Observed
+from raypool.errors import ErrorCodes, SessionNotFound, StorageError
+from raypool.model import CheckpointMeta, Observed, Supervision
 from raypool.store.base import VERSIONS_KEPT
 from raypool.store.sessions import RedisSessionManager
 from tests.contract.conftest import Fleet, holder
@@ -46,6 +46,7 @@ async def everything(manager: RedisSessionManager) -> None:
         parts = {"cookies": str(n).encode()}
         await manager.checkpoints.save(first.id, lease.token, parts, CheckpointMeta())
     await manager.report(first.id, lease.token, Observed())
+    await manager.supervise(first.id, Supervision(failures=1))
     assert await manager.leases.renew(lease)
     assert await manager.leases.get("b") is not None
     assert await manager.leases.release(lease)
@@ -57,6 +58,11 @@ async def everything(manager: RedisSessionManager) -> None:
     await manager.touch(first.id)
     async with manager.lock("b"):
         await manager.delete_session(first.id)
+    lease = await manager.leases.acquire("b", holder(), 20)
+    with pytest.raises(SessionNotFound):
+        await manager.rewrite_lost(first, lease.token)
+    assert await manager.leases.unlock("b", by="ann", reason="it hangs") is not None
+    assert (await manager.audit_log())[0].by == "ann"
 
 
 async def test_the_user_of_raypool_can_do_everything(fleet: Fleet) -> None:
@@ -119,6 +125,7 @@ async def test_the_record_has_the_documented_fields(
     async with manager.lock("b") as token:
         await manager.checkpoints.save(made.id, token, {"cookies": b"1"}, CheckpointMeta())
         await manager.report(made.id, token, Observed())
+    await manager.supervise(made.id, Supervision())
     record = await fleet.admin.hgetall(f"{fleet.prefix}{{0}}:session:{made.id}")
     table = DOCS.read_text().split("## The record")[1].split("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]

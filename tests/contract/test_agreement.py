@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from raypool.errors import RaypoolError
-from raypool.model import CheckpointMeta, Desired, Observed, SessionStatus, SignIn
+from raypool.model import CheckpointMeta, Desired, Observed, SessionStatus, SignIn, Supervision
 from raypool.phase import Phase
 from raypool.store.memory import MemoryStore
 from tests.contract.conftest import FleetContext, Stores, holder
@@ -45,6 +45,14 @@ changes = st.fixed_dictionaries(
 )
 
 
+def _lost(twin: MemoryStore) -> Callable[[], Coroutine[Any, Any, None]]:
+    async def lose() -> None:
+        twin.lose()
+        await asyncio.sleep(0.002)  # the twin gives out tokens by the millisecond
+
+    return lose
+
+
 class Agreement(RuleBasedStateMachine):
     """Does the same to both and compares every answer, refusals included."""
 
@@ -60,8 +68,8 @@ class Agreement(RuleBasedStateMachine):
         self.runner.run(real.open())
         twin = MemoryStore(session_ttl=60, lease_ttl=2)
         self.both = (
-            Stores(twin.sessions, twin.leases, twin.checkpoints, asyncio.sleep),
-            Stores(real, real.leases, real.checkpoints, asyncio.sleep),
+            Stores(twin.sessions, twin.leases, twin.checkpoints, asyncio.sleep, _lost(twin)),
+            Stores(real, real.leases, real.checkpoints, asyncio.sleep, self.context.fleet.lose),
         )
         self.names: tuple[dict[Any, str], dict[Any, str]] = ({}, {})
         self.owners: defaultdict[str, list[Both]] = defaultdict(list)
@@ -150,6 +158,19 @@ class Agreement(RuleBasedStateMachine):
     def release(self, lease: Both) -> None:
         self.ask(lambda s, side: s.leases.release(lease[side]))
 
+    @rule(name=businesses)
+    def unlock(self, name: str) -> None:
+        self.ask(lambda s, _: s.leases.unlock(name, by="ann", reason="a drill"))
+        audits = [self.runner.run(s.sessions.audit_log()) for s in self.both]
+        one, other = ([(e.action, e.business_id, e.by, bool(e.detail)) for e in a] for a in audits)
+        assert one == other
+
+    @rule(certain=st.integers(0, 2))
+    def lose_everything(self, certain: int) -> None:
+        if certain == 0:
+            for stores in self.both:
+                self.runner.run(stores.lose())
+
     def owner(self, name: str, number: int) -> Both:
         """Return an owner of a business: the newest for 0, else one that may be stale."""
         if not self.owners[name]:
@@ -161,12 +182,27 @@ class Agreement(RuleBasedStateMachine):
         older=st.sampled_from([0, 0, 0, 1]),
         parts=states,
         sign_in=st.sampled_from(SignIn),
+        after=st.sampled_from([0, 0, 3]),
     )
-    def save(self, session: Both, older: int, parts: dict[str, bytes], sign_in: SignIn) -> None:
+    def save(
+        self, session: Both, older: int, parts: dict[str, bytes], sign_in: SignIn, after: int
+    ) -> None:
         owner, meta = self.owner(session[0].business_id, older), CheckpointMeta(sign_in=sign_in)
         self.ask(
-            lambda s, side: s.checkpoints.save(session[side].id, owner[side].token, parts, meta)
+            lambda s, side: s.checkpoints.save(
+                session[side].id, owner[side].token, parts, meta, after=after
+            )
         )
+
+    @rule(session=sessions, older=st.sampled_from([0, 0, 1]))
+    def rewrite(self, session: Both, older: int) -> None:
+        owner = self.owner(session[0].business_id, older)
+        self.ask(lambda s, side: s.sessions.rewrite_lost(session[side], owner[side].token))
+
+    @rule(session=sessions, failures=st.integers(0, 2))
+    def supervise(self, session: Both, failures: int) -> None:
+        said = Supervision(failures=failures)
+        self.ask(lambda s, side: s.sessions.supervise(session[side].id, said))
 
     @rule(session=sessions, older=st.sampled_from([0, 1]), phase=st.sampled_from(Phase))
     def report(self, session: Both, older: int, phase: Phase) -> None:

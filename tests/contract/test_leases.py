@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from raypool.errors import ErrorCodes, LeaseLost, SessionLocked
+from raypool.model import CheckpointMeta, Lease
 from tests.contract.conftest import Stores, holder
 
 
@@ -89,15 +90,68 @@ async def test_a_renewed_lease_lasts(stores: Stores) -> None:
     assert await stores.leases.get("b") is not None
 
 
-async def test_an_expired_lease_cannot_be_renewed(stores: Stores) -> None:
-    """Not even when nobody took it: its owner has to ask anew."""
+async def test_an_owner_that_was_cut_off_goes_on(stores: Stores) -> None:
+    """With the same token, when its lease ran out and nobody held the business in between."""
     lease = await stores.lease("b", 0.1)
     await stores.wait(0.15)
     assert await stores.leases.get("b") is None
-    assert not await stores.leases.renew(lease)
-    assert not await stores.leases.release(lease)
+    lasting = lease.model_copy(update={"ttl": 20.0})
+    assert await stores.leases.renew(lasting)
+    found = await stores.leases.get("b")
+    assert found is not None
+    assert (found.token, found.holder, found.since) == (lease.token, lease.holder, lease.since)
+    assert 18 < found.ttl <= 20
+    with pytest.raises(SessionLocked):
+        await stores.lease("b")
+
+
+@pytest.mark.parametrize("end", ["held", "run out", "released", "unlocked"])
+async def test_an_owner_that_somebody_followed_is_out(stores: Stores, end: str) -> None:
+    """However the lease in between ended: False for ever, and its writes are refused."""
+    made = await stores.sessions.create_session("b")
+    old = await stores.lease("b", 0.1)
+    await stores.wait(0.15)
+    new = await stores.lease("b", 0.1 if end == "run out" else 20)
+    if end == "run out":
+        await stores.wait(0.15)
+    elif end == "released":
+        assert await stores.leases.release(new)
+    elif end == "unlocked":
+        assert await stores.leases.unlock("b", by="ann", reason="it hangs") is not None
+    for _ in range(2):
+        assert not await stores.leases.renew(old)
+    with pytest.raises(LeaseLost):
+        await stores.checkpoints.save(made.id, old.token, {"a": b"stale"}, CheckpointMeta())
+    found = await stores.leases.get("b")
+    assert (found.token if found else None) == (new.token if end == "held" else None)
+
+
+async def test_a_lease_that_ran_out_is_not_kept_from_its_holder(stores: Stores) -> None:
+    """It may also ask anew; then the token grows, and the lease before is over."""
+    lease = await stores.lease("b", 0.1)
+    await stores.wait(0.15)
     again = await stores.leases.acquire("b", lease.holder, 10)
     assert again.token > lease.token
+    assert not await stores.leases.renew(lease)
+
+
+async def test_of_two_after_an_outage_one_goes_on(stores: Stores) -> None:
+    """The old owner comes back while others reach for the business: one has it in the end."""
+    for _ in range(8):
+        old = await stores.lease("b", 0.02)
+        await stores.wait(0.03)
+        lasting = old.model_copy(update={"ttl": 20.0})
+        back, *others = await asyncio.gather(
+            stores.leases.renew(lasting),
+            *(stores.lease("b") for _ in range(3)),
+            return_exceptions=True,
+        )
+        winners = [lease for lease in others if isinstance(lease, Lease)]
+        assert (back is True) + len(winners) == 1
+        found = await stores.leases.get("b")
+        assert found is not None
+        assert found.token == (winners[0].token if winners else old.token)
+        await stores.leases.release(found)
 
 
 async def test_a_lost_lease_can_neither_be_renewed_nor_released(stores: Stores) -> None:
@@ -116,8 +170,22 @@ async def test_a_released_lease_is_free(stores: Stores) -> None:
     lease = await stores.lease("b")
     assert await stores.leases.release(lease)
     assert await stores.leases.get("b") is None
-    await stores.leases.release(lease)
+    assert not await stores.leases.release(lease)
     await stores.lease("b")
+
+
+@pytest.mark.parametrize("ttl", [0.1, 20])
+async def test_what_was_let_go_does_not_come_back(stores: Stores, ttl: float) -> None:
+    """A renewal or a write that arrives after the release, also of a lease that had run out."""
+    made = await stores.sessions.create_session("b")
+    lease = await stores.lease("b", ttl)
+    await stores.wait(0.15)
+    assert await stores.leases.release(lease) is (ttl > 1)
+    assert not await stores.leases.renew(lease)
+    with pytest.raises(LeaseLost):
+        await stores.checkpoints.save(made.id, lease.token, {"a": b"late"}, CheckpointMeta())
+    assert await stores.leases.get("b") is None
+    assert (await stores.lease("b")).token > lease.token
 
 
 async def test_a_lock_is_a_lease_for_a_block(stores: Stores) -> None:

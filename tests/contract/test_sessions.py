@@ -1,7 +1,7 @@
 """What every session store promises."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,7 +13,7 @@ from raypool.errors import (
     SessionNotFound,
     VersionConflict,
 )
-from raypool.model import Desired, Observed, SessionStatus, SignIn
+from raypool.model import Condition, Desired, Observed, SessionStatus, SignIn, Supervision
 from raypool.phase import Phase
 from raypool.state import COOKIES, decode
 from tests.contract.conftest import Stores
@@ -52,9 +52,10 @@ async def test_what_is_missing_is_none_or_not_found(stores: Stores, sid: str) ->
             await change
 
 
-async def test_a_new_active_session_retires_the_old_one(stores: Stores) -> None:
-    """One active session a business: the old one is inactive and not wanted to run any more."""
-    first = await stores.sessions.ensure_active("b", desired=Desired.RUNNING)
+@pytest.mark.parametrize("wish", Desired)
+async def test_a_new_active_session_retires_the_old_one(stores: Stores, wish: Desired) -> None:
+    """One active session a business: the old one is inactive, and nothing is wanted of it any more."""
+    first = await stores.sessions.ensure_active("b", desired=wish)
     second = await stores.sessions.create_session("b")
     retired = await stores.sessions.get_session(first.id)
     assert retired is not None
@@ -62,7 +63,8 @@ async def test_a_new_active_session_retires_the_old_one(stores: Stores) -> None:
     assert retired.version == first.version + 1
     assert await stores.sessions.get_active_session("b") == second
     assert await stores.sessions.list_sessions(status=SessionStatus.INACTIVE) == [retired]
-    assert await stores.sessions.list_sessions(desired=Desired.RUNNING) == []
+    for other in (Desired.RUNNING, Desired.HIBERNATED):
+        assert await stores.sessions.list_sessions(desired=other) == []
     assert {s.id for s in await stores.sessions.list_sessions(desired=Desired.STOPPED)} == {
         first.id,
         second.id,
@@ -181,12 +183,67 @@ async def test_what_does_not_fit_is_refused(stores: Stores) -> None:
     wrong: dict[str, object] = {
         "nonsense": 1, "status": "gone", "desired": "dancing", "email": "nobody@", "ttl": -1,
         "browser": "netscape", "cookies_json": "{", "storage_json": "[]",
+        "assigned_cluster": "two\nlines",
     }  # fmt: skip
     for name, value in wrong.items():
         with pytest.raises(ConfigurationError, match=name.replace("email", "nobody@")) as caught:
             await stores.sessions.update_session(made.id, **{name: value})
         assert caught.value.code is ErrorCodes.CONFIG_INVALID_ARGUMENT
     assert await stores.sessions.get_session(made.id) == made
+
+
+async def test_a_session_is_hibernated_and_woken(stores: Stores) -> None:
+    """It is found by the wish that it has, and by no other."""
+    made = await stores.sessions.ensure_active("b", desired=Desired.RUNNING)
+    for wish in (Desired.HIBERNATED, Desired.RUNNING, Desired.HIBERNATED, Desired.STOPPED):
+        changed = await stores.sessions.update_session(made.id, desired=wish)
+        assert changed.desired is wish
+        for other in Desired:
+            found = await stores.sessions.list_sessions(desired=other)
+            assert found == ([changed] if other is wish else [])
+
+
+async def test_only_the_assigned_cluster_may_run_a_session(stores: Stores) -> None:
+    """It is named in the record; None gives it back to all; other changes leave it as it is."""
+    made = await stores.sessions.ensure_active("b")
+    assert made.assigned_cluster is None
+    given = await stores.sessions.update_session(made.id, assigned_cluster="paris")
+    assert (given.assigned_cluster, given.version) == ("paris", 2)
+    assert (await stores.sessions.ensure_active("b", locale="fr-FR")).assigned_cluster == "paris"
+    freed = await stores.sessions.update_session(made.id, assigned_cluster=None)
+    assert freed.assigned_cluster is None
+    for wrong in ("", "x" * 65, 7, "a\x1b[2J"):
+        with pytest.raises(ConfigurationError, match="assigned_cluster"):
+            await stores.sessions.update_session(made.id, assigned_cluster=wrong)
+
+
+async def test_the_supervisor_remembers(stores: Stores) -> None:
+    """What it wrote last is in the record, whatever else is written; version and expiry stay."""
+    made = await stores.sessions.create_session("b")
+    assert made.supervision == Supervision()
+    at = datetime(2030, 1, 2, 3, 4, 5, 678901, UTC)
+    why = Condition(type="Quarantined", reason="CrashLoop", message="5 deaths \u20ac", since=at)
+    first = Supervision(failures=2, deaths=(at, at), retry_at=at, quarantined=why)
+    await stores.sessions.supervise(made.id, first)
+    found = await stores.sessions.get_session(made.id)
+    assert found == made.model_copy(update={"supervision": first})
+    changed = await stores.sessions.update_session(made.id, locale="fr-FR")
+    assert changed.supervision == first
+    for _ in range(2):
+        await stores.sessions.supervise(made.id, Supervision(failures=1))
+    touched = await stores.sessions.touch(made.id)
+    assert (touched.supervision, touched.version) == (Supervision(failures=1), 2)
+    assert await stores.sessions.list_sessions() == [touched]
+
+
+async def test_nobody_is_remembered_that_is_not_there(stores: Stores) -> None:
+    """A session that was deleted, or has expired, has no memory."""
+    gone = await stores.sessions.create_session("b", ttl=0.1)
+    await stores.wait(0.15)
+    for sid in (gone.id, NOBODY):
+        with pytest.raises(SessionNotFound):
+            await stores.sessions.supervise(sid, Supervision())
+    assert (await stores.sessions.create_session("b")).supervision == Supervision()
 
 
 async def test_ids_and_addresses_that_do_not_fit_are_refused(stores: Stores) -> None:
@@ -315,6 +372,6 @@ async def test_stats_count(stores: Stores) -> None:
     found = await stores.sessions.stats()
     assert found["sessions"] == 2
     assert found["by_status"] == {"pending": 1, "active": 1, "inactive": 0, "error": 0}
-    assert found["by_desired"] == {"running": 1, "stopped": 1}
+    assert found["by_desired"] == {"running": 1, "stopped": 1, "hibernated": 0}
     assert found["leases"] == 1
     assert {"server", "version", "used_memory_bytes"} <= found.keys()

@@ -6,12 +6,13 @@ import pytest
 
 from raypool.config import Settings
 from raypool.errors import ConfigurationError, ErrorCodes
-from raypool.model import CheckpointMeta, Desired, Observed, SessionStatus
+from raypool.model import CheckpointMeta, Desired, Observed, SessionStatus, Supervision
 from raypool.store.sessions import RedisSessionManager
 from tests.contract.conftest import Fleet, holder
 
-LASTING = {"meta", "{0}:events"}
+LASTING = {"meta", "{0}:events", "{0}:audit"}
 """What outlives every session, besides the counters of fencing tokens."""
+COUNTERS = {"{0}:token:b-1", "{0}:token:b-2"}
 
 
 async def _busy(manager: RedisSessionManager, ttl: float) -> str:
@@ -24,6 +25,8 @@ async def _busy(manager: RedisSessionManager, ttl: float) -> str:
             made.id, lease.token, {"cookies": content}, CheckpointMeta(reasons=("run",))
         )
     await manager.report(made.id, lease.token, Observed())
+    await manager.supervise(made.id, Supervision(failures=1))
+    await manager.leases.unlock("b-2", by="ann", reason="a drill")
     return made.id
 
 
@@ -32,7 +35,7 @@ async def test_a_deleted_session_leaves_nothing(fleet: Fleet, manager: RedisSess
     sid = await _busy(manager, 60)
     await manager.delete_session(sid)
     await asyncio.sleep(0.25)  # the lease
-    assert await fleet.names() == LASTING | {"{0}:token:b-1"}
+    assert await fleet.names() == LASTING | COUNTERS
 
 
 async def test_an_expired_session_leaves_nothing(
@@ -41,7 +44,7 @@ async def test_an_expired_session_leaves_nothing(
     """Without anybody cleaning up after it."""
     await _busy(manager, 0.3)
     await asyncio.sleep(0.4)
-    assert await fleet.names() == LASTING | {"{0}:token:b-1"}
+    assert await fleet.names() == LASTING | COUNTERS
 
 
 async def test_indexes_trim_what_expired(fleet: Fleet, manager: RedisSessionManager) -> None:
@@ -106,12 +109,15 @@ async def test_each_change_is_an_event(manager: RedisSessionManager) -> None:
     async with manager.lock("b") as token:
         await manager.checkpoints.save(made.id, token, {"cookies": b"1"}, CheckpointMeta())
         await manager.report(made.id, token, Observed())
+    await manager.supervise(made.id, Supervision())
+    await manager.leases.unlock("b", by="ann", reason="a drill")
     newer = await manager.create_session("b")
     await manager.delete_session(newer.id)
     found = await manager.events.tail("0", block_s=0.1)
     assert [(e.session_id, e.kind) for e in found] == [
         (made.id, "created"), (made.id, "updated"), ("", "acquired"), (made.id, "saved"),
-        (made.id, "reported"), ("", "released"), (made.id, "updated"), (newer.id, "created"),
+        (made.id, "reported"), ("", "released"), (made.id, "supervised"), ("", "unlocked"),
+        (made.id, "updated"), (newer.id, "created"),
         (newer.id, "deleted"),
     ]  # fmt: skip
     assert {e.business_id for e in found} == {"b"}

@@ -21,9 +21,9 @@ def documented(text: str) -> set[str]:
 
 def built() -> set[str]:
     """Return what the methods build, in the words of the table."""
-    names = [KEYS.meta, KEYS.events(0), KEYS.lease("<business>"), KEYS.token("<business>"),
-             KEYS.session("<sid>"), KEYS.parts("<sid>"), KEYS.checkpoints("<sid>"),
-             *(KEYS.index(0, name) for name in INDEXES)]  # fmt: skip
+    names = [KEYS.meta, KEYS.events(0), KEYS.audit(0), KEYS.lease("<business>"),
+             KEYS.token("<business>"), KEYS.session("<sid>"), KEYS.parts("<sid>"),
+             KEYS.checkpoints("<sid>"), *(KEYS.index(0, name) for name in INDEXES)]  # fmt: skip
     return {name.removeprefix("fleet:").replace("{0}", "{p}") for name in names}
 
 
@@ -43,7 +43,7 @@ def test_every_public_method_that_builds_a_key_is_in_the_table() -> None:
               "partition_of_session"}  # fmt: skip
     public = {name for name in dir(Keys("x:")) if not name.startswith("_")}
     assert public - others == {
-        "meta", "events", "lease", "token", "session", "parts", "checkpoints", "index",
+        "meta", "events", "audit", "lease", "token", "session", "parts", "checkpoints", "index",
     }  # fmt: skip
 
 
@@ -55,7 +55,8 @@ def test_all_of_a_business_is_in_one_partition() -> None:
         sid = keys.new_session_id(business)
         tag = f"fleet:{{{number}}}:"
         for key in (keys.session(sid), keys.parts(sid), keys.checkpoints(sid), keys.lease(business),
-                    keys.token(business), keys.events(keys.partition_of(business))):  # fmt: skip
+                    keys.token(business), keys.events(keys.partition_of(business)),
+                    keys.audit(keys.partition_of(business))):  # fmt: skip
             assert key.startswith(tag)
 
 

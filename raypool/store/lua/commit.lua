@@ -4,7 +4,7 @@
 --       7 index of the business  8 index by expiry  9 … other indexes that may name the session
 -- ARGV  1 session id  2 business id  3 operation id  4 token  5 version that the caller built on
 --       6 sealed manifest ('' : nothing changed, slide only)  7 '1' when it may become last_good
---       8 number of parts that must be there, 9 number of versions to drop,
+--       8 the new version  9 number of parts that must be there  10 number of versions to drop
 --       then those digests, those versions, then digests of parts to drop
 -- Returns {'OK', version, created ms} | {'GONE'} | {'FENCED'} | {'CONFLICT', version} | {'MISSING'}
 -- Promise: whole or not at all; once for an operation id; refused for a stale token.
@@ -19,19 +19,19 @@ if rec[2] == ARGV[3] then
 end
 if version ~= tonumber(ARGV[5]) then return {'CONFLICT', text(version)} end
 
-local required, dropped = tonumber(ARGV[8]), tonumber(ARGV[9])
-for i = 10, 9 + required do
+local required, dropped = tonumber(ARGV[9]), tonumber(ARGV[10])
+for i = 11, 10 + required do
   if redis.call('HEXISTS', KEYS[4], ARGV[i]) == 0 then return {'MISSING'} end
 end
 if ARGV[6] ~= '' then
-  version = version + 1
+  version = tonumber(ARGV[8])
   redis.call('HSET', KEYS[5], text(version), ARGV[6], text(version) .. ':at', text(now))
   redis.call('HSET', KEYS[1], 'checkpoint_version', text(version))
   if ARGV[7] == '1' then redis.call('HSET', KEYS[1], 'last_good_version', text(version)) end
-  for i = 10 + required, 9 + required + dropped do
+  for i = 11 + required, 10 + required + dropped do
     redis.call('HDEL', KEYS[5], ARGV[i], ARGV[i] .. ':at')
   end
-  for i = 10 + required + dropped, #ARGV do redis.call('HDEL', KEYS[4], ARGV[i]) end
+  for i = 11 + required + dropped, #ARGV do redis.call('HDEL', KEYS[4], ARGV[i]) end
 end
 local expires = now + tonumber(rec[3])
 redis.call('HSET', KEYS[1], 'checkpoint_op', ARGV[3], 'token', ARGV[4],

@@ -1,11 +1,13 @@
--- Functions that the scripts share. Time is the server's, in ms; big numbers go out as text, since
--- Lua would print them as 1.7e+15.
+-- Functions that the scripts share. Time is the server's; big numbers go out as text, since Lua
+-- would print them as 1.7e+15.
 local function text(number) return string.format('%.0f', number) end
 
-local function now_ms()
+local function now_us()
   local t = redis.call('TIME')
-  return tonumber(t[1]) * 1000 + math.floor(tonumber(t[2]) / 1000)
+  return tonumber(t[1]) * 1000000 + tonumber(t[2])
 end
+
+local function now_ms() return math.floor(now_us() / 1000) end
 
 -- Put a member into a self-cleaning index: score is its expiry; what expired is trimmed; the index
 -- lives as long as its longest member. (PEXPIREAT … GT never sets a TTL on a key that has none.)
@@ -32,11 +34,13 @@ local function announce(stream, sid, business, kind, version)
     'kind', kind, 'version', version)
 end
 
--- Is there a newer owner than the one with this token? The counter is the authority; should it be
--- lost, the lease names the present owner, and the record the newest that wrote to it.
+-- Is there another owner than the one with this token, or was there one since? The counter is the
+-- authority; should it be lost, the lease names the present owner, and the record the newest that
+-- wrote to it. Whoever holds the lease is the only owner, also if a server that lost its data and
+-- whose clock is behind gave it a smaller token.
 local function stale(token, record, counter, lease)
-  local last = math.max(tonumber(redis.call('GET', counter) or '0'),
-    tonumber(redis.call('HGET', lease, 'token') or '0'),
+  local mine = tonumber(token)
+  if tonumber(redis.call('HGET', lease, 'token') or token) ~= mine then return true end
+  return mine < math.max(tonumber(redis.call('GET', counter) or '0'),
     tonumber(redis.call('HGET', record, 'token') or '0'))
-  return tonumber(token) < last
 end
