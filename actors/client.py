@@ -144,7 +144,7 @@ class RayFleet:
         supervisor = await self._supervisor()
         answer = asyncio.ensure_future(_awaited(call(supervisor)))
         while not (await asyncio.wait({answer}, timeout=PING_EVERY_S))[0]:
-            ping = asyncio.ensure_future(_awaited(supervisor.ping.remote()))
+            ping: asyncio.Future[Any] = asyncio.ensure_future(_awaited(supervisor.ping.remote()))
             ended, _ = await asyncio.wait(
                 {answer, ping}, timeout=PING_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
             )

@@ -1,14 +1,22 @@
 """What ``status()`` tells of a business, laid together from those who know something of it. Pure."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
-from raypool.model import InstanceStatus, Session, SignIn
+from raypool.model import Condition, Desired, InstanceStatus, Lease, Session, SignIn
 from raypool.phase import Phase
+
+NOT_RUNNING = "NotRunning"
+_RUNS = frozenset({Phase.READY, Phase.RECOVERING})
+_GONE = frozenset({Phase.ABSENT, Phase.BACKOFF, Phase.HIBERNATED, Phase.QUARANTINED})
 
 
 def status_of(
-    session: Session, known: Mapping[str, Any], live: Mapping[str, Any]
+    session: Session,
+    known: Mapping[str, Any],
+    live: Mapping[str, Any],
+    lease: Lease | None = None,
 ) -> InstanceStatus:
     """Lay what the instance says over what the supervisor remembers over what the record holds.
 
@@ -16,16 +24,19 @@ def status_of(
         session: The record.
         known: The supervisor's row; empty when it has none.
         live: What the instance said; empty when it did not answer.
+        lease: Who holds the business, where that was asked.
     """
     observed = session.observed
     phase = live.get("phase") or known.get("phase") or observed.phase
-    absent = phase in {Phase.ABSENT, Phase.BACKOFF}
+    phase = _settled(phase, session, known)
+    why = _why_not(phase, session, known, lease) if phase not in _RUNS else None
+    conditions = live.get("conditions", observed.conditions)
     return InstanceStatus(
         business_id=session.business_id,
         session_id=session.id,
         phase=phase,
         desired=session.desired,
-        sign_in=live.get("sign_in") or (SignIn.UNKNOWN if absent else observed.sign_in),
+        sign_in=live.get("sign_in") or (SignIn.UNKNOWN if phase in _GONE else observed.sign_in),
         cluster=observed.cluster,
         node_id=live.get("node_id", observed.node_id),
         pid=live.get("pid"),
@@ -38,6 +49,71 @@ def status_of(
         expires_at=session.expires_at,
         restarts=known.get("restarts", 0),
         memory_bytes=live.get("memory_bytes"),
-        conditions=live.get("conditions", observed.conditions),
+        conditions=(*conditions, *([why] if why else []), *_off_line(session, live)),
         next_retry_at=known.get("next_retry_at"),
     )
+
+
+def _settled(phase: Phase, session: Session, known: Mapping[str, Any]) -> Phase:
+    """Return the phase of a business that nobody supervises now, from what its record wants."""
+    if phase in {Phase.ABSENT, Phase.HIBERNATED} or not known:
+        if session.supervision.quarantined and session.desired is Desired.RUNNING:
+            return Phase.QUARANTINED
+        if session.desired is Desired.HIBERNATED and phase not in _RUNS:
+            return Phase.HIBERNATED
+    return phase
+
+
+def _why_not(
+    phase: Phase, session: Session, known: Mapping[str, Any], lease: Lease | None
+) -> Condition:
+    """Return why the business is not running: the first reason that explains all others."""
+    reason, message = _reason(phase, session, known, lease)
+    return Condition(type=NOT_RUNNING, reason=reason, message=message, since=session.updated_at)
+
+
+def _reason(
+    phase: Phase, session: Session, known: Mapping[str, Any], lease: Lease | None
+) -> tuple[str, str]:
+    if session.desired is Desired.STOPPED:
+        return "Stopped", "nobody wants it to run: `pool.run` or `raypool wake` starts it"
+    if session.desired is Desired.HIBERNATED:
+        return "Hibernated", "it was idle; the next call wakes it"
+    if quarantined := session.supervision.quarantined:
+        business_id = session.business_id
+        return "Quarantined", f"{quarantined.message}. `raypool release {business_id}` lets it out"
+    if known.get("no_room"):
+        return "NoRoom", "every browser that may live is in use, here and on every node"
+    if not known and session.assigned_cluster:
+        return "Assigned", f"it is assigned to cluster {session.assigned_cluster!r}"
+    if lease is not None and phase in _GONE:
+        return "Locked", _held(lease)
+    if phase is Phase.BACKOFF:
+        return "Failed", f"{known.get('error')}; the next try is at {_time(known)}"
+    if phase is Phase.UNKNOWN:
+        return "Silent", "its actor does not answer; its node is asked after it"
+    if not known:
+        return "NoSupervisor", "no supervisor of this cluster knows it: is the fleet up?"
+    return phase.capitalize(), f"it is {phase}"
+
+
+def _held(lease: Lease) -> str:
+    holder = lease.holder
+    since = lease.since.astimezone(UTC).strftime("%H:%M:%S")
+    return (
+        f"{holder.kind} of cluster {holder.cluster or '?'} (node {holder.node_id[:8] or '?'}, pid "
+        f"{holder.pid}) has held it since {since} UTC; an owner that died keeps it for "
+        f"{lease.ttl:.0f} s more"
+    )
+
+
+def _time(known: Mapping[str, Any]) -> str:
+    at = known.get("next_retry_at")
+    return at.astimezone(UTC).strftime("%H:%M:%S UTC") if at else "?"
+
+
+def _off_line(session: Session, live: Mapping[str, Any]) -> list[Condition]:
+    if not live.get("off_line"):
+        return []
+    message = "its lease could not be renewed: the browser is frozen until Redis answers again"
+    return [Condition(type="OffLine", reason="Lease", message=message, since=session.updated_at)]
