@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from actors.client import RayFleet, ensure_supervisor
 from raypool import local, rays
@@ -12,12 +12,14 @@ from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
 from raypool.keyfile import keyring_for
 from raypool.local import FleetPaths, Member, Say
-from raypool.model import Desired, InstanceStatus
-from raypool.operations import STOP_TIMEOUT_S
+from raypool.model import Desired, InstanceStatus, Lease
+from raypool.operations import STOP_TIMEOUT_S, break_lease, let_out
+from raypool.pool import AsyncPool
 from raypool.store.embedded import EmbeddedServer
 from raypool.store.sessions import RedisSessionManager
 from raypool.wiring import connect_async
 
+T = TypeVar("T")
 LOOK_EVERY_S = 2.0
 
 
@@ -83,6 +85,30 @@ async def status(settings: Settings, business_id: str | None) -> list[InstanceSt
         _running(settings).close()
     async with connect_async(settings) as pool:
         return [await pool.status(business_id)] if business_id else await pool.instances()
+
+
+async def operate(settings: Settings, do: Callable[[AsyncPool], Awaitable[T]]) -> T:
+    """Return what *do* does with a pool of a fleet that runs already.
+
+    Raises:
+        NetworkError: No fleet runs.
+    """
+    if settings.ray_address is None:
+        _running(settings).close()
+    async with connect_async(settings) as pool:
+        return await do(pool)
+
+
+async def unlock(settings: Settings, business_id: str, reason: str) -> Lease | None:
+    """Break the lease of a business; return whom it was taken from. Needs Redis alone."""
+    async with records(settings) as sessions:
+        return await break_lease(sessions, business_id, reason)
+
+
+async def release(settings: Settings, business_id: str) -> None:
+    """Let a business out of quarantine. Needs Redis alone."""
+    async with records(settings) as sessions:
+        await let_out(sessions, business_id)
 
 
 @contextlib.asynccontextmanager

@@ -126,10 +126,21 @@ class Operations:
                     f"{stopped['why']}",
                 )
 
+    async def wake(self, business_id: str) -> str:
+        """Bring a business up and return its key once it is ready. Idempotent.
+
+        Raises:
+            SessionNotFound: The business has no active session.
+        """
+        with traced(parse_business_id(business_id)):
+            session = await self._session(business_id)
+            await self.sessions.update_session(session.id, desired=Desired.RUNNING)
+            await self._fleet.ready(business_id, self._settings.start_timeout)
+            return f"{KEY_PREFIX}{business_id}"
+
     async def release(self, business_id: str) -> None:
         """Let a business out of quarantine: it is started again when it is desired. Idempotent."""
-        session = await self._session(parse_business_id(business_id))
-        await self.sessions.supervise(session.id, Supervision())
+        await let_out(self.sessions, business_id)
 
     # -- move ----------------------------------------------------------------------------------
 
@@ -154,8 +165,7 @@ class Operations:
         then it may still act on the site: for holders that are known to be gone. Written into the
         audit log.
         """
-        parse_business_id(business_id)
-        return await self.sessions.leases.unlock(business_id, by=person(), reason=reason)
+        return await break_lease(self.sessions, business_id, reason)
 
     async def hand_over(self, business_id: str, cluster: str, timeout: Any = 120.0) -> None:
         """Move a business to another cluster on the same Redis: saved, released, adopted there.
@@ -190,10 +200,26 @@ class Operations:
     # -- how -----------------------------------------------------------------------------------
 
     async def _session(self, business_id: str) -> Session:
-        session = await self.sessions.get_active_session(business_id)
-        if session is None:
-            raise SessionNotFound(f"{business_id} has no active session")
-        return session
+        return await _active(self.sessions, business_id)
+
+
+async def _active(sessions: RedisSessionManager, business_id: str) -> Session:
+    session = await sessions.get_active_session(business_id)
+    if session is None:
+        raise SessionNotFound(f"{business_id} has no active session")
+    return session
+
+
+async def let_out(sessions: RedisSessionManager, business_id: str) -> None:
+    """Let a business out of quarantine; see :meth:`Operations.release`."""
+    session = await _active(sessions, parse_business_id(business_id))
+    await sessions.supervise(session.id, Supervision())
+
+
+async def break_lease(sessions: RedisSessionManager, business_id: str, reason: str) -> Lease | None:
+    """Break the lease of a business; see :meth:`Operations.unlock`."""
+    parse_business_id(business_id)
+    return await sessions.leases.unlock(business_id, by=person(), reason=reason)
 
 
 def business_of(key: str) -> str:

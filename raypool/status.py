@@ -75,26 +75,36 @@ def _why_not(
 def _reason(
     phase: Phase, session: Session, known: Mapping[str, Any], lease: Lease | None
 ) -> tuple[str, str]:
+    return _by_wish(session, known) or _by_phase(phase, known, lease)
+
+
+def _by_wish(session: Session, known: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return why nobody even tries to run it."""
     if session.desired is Desired.STOPPED:
         return "Stopped", "nobody wants it to run: `pool.run` or `raypool wake` starts it"
     if session.desired is Desired.HIBERNATED:
         return "Hibernated", "it was idle; the next call wakes it"
     if quarantined := session.supervision.quarantined:
-        business_id = session.business_id
-        return "Quarantined", f"{quarantined.message}. `raypool release {business_id}` lets it out"
-    if known.get("no_room"):
-        return "NoRoom", "every browser that may live is in use, here and on every node"
+        lets_out = f"`raypool release {session.business_id}` lets it out"
+        return "Quarantined", f"{quarantined.message}. {lets_out}"
     if not known and session.assigned_cluster:
         return "Assigned", f"it is assigned to cluster {session.assigned_cluster!r}"
+    return None
+
+
+def _by_phase(phase: Phase, known: Mapping[str, Any], lease: Lease | None) -> tuple[str, str]:
+    """Return what stands in the way of whoever tries."""
+    if known.get("no_room"):
+        return "NoRoom", "every browser that may live is in use, here and on every node"
     if lease is not None and phase in _GONE:
         return "Locked", _held(lease)
-    if phase is Phase.BACKOFF:
-        return "Failed", f"{known.get('error')}; the next try is at {_time(known)}"
-    if phase is Phase.UNKNOWN:
-        return "Silent", "its actor does not answer; its node is asked after it"
     if not known:
         return "NoSupervisor", "no supervisor of this cluster knows it: is the fleet up?"
-    return phase.capitalize(), f"it is {phase}"
+    about = {
+        Phase.BACKOFF: ("Failed", f"{known.get('error')}; the next try is at {_time(known)}"),
+        Phase.UNKNOWN: ("Silent", "its actor does not answer; its node is asked after it"),
+    }
+    return about.get(phase, (phase.capitalize(), f"it is {phase}"))
 
 
 def _held(lease: Lease) -> str:

@@ -158,6 +158,10 @@ class Pool:
         """Save a business and close its browser; the next call wakes it."""
         self._loop.call(self._pool.hibernate(business_id))
 
+    def wake(self, business_id: str) -> str:
+        """Bring a business up and return its key once it is ready."""
+        return self._loop.call(self._pool.wake(business_id))
+
     def release(self, business_id: str) -> None:
         """Let a business out of quarantine."""
         self._loop.call(self._pool.release(business_id))

@@ -1,0 +1,153 @@
+"""Commands that look after a fleet: rest, wake, move, unlock."""
+
+import asyncio
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from raypool.cli.app import FAILED, Json, app, err, out, plain, print_json, print_line
+
+Business = typer.Argument(..., metavar="BUSINESS", help="The business's id.")
+Timeout = typer.Option(120.0, help="Seconds to wait.")
+
+
+@app.command()
+def hibernate(business: str = Business, as_json: bool = Json) -> None:
+    """Save a business and close its browser. The next call wakes it.
+
+    Example:  raypool hibernate business-1
+    """
+    from raypool import fleets
+    from raypool.config import Settings
+
+    asyncio.run(fleets.operate(Settings(), lambda pool: pool.hibernate(business)))
+    _say(as_json, {"business_id": business, "hibernated": True}, f"{business} is hibernated.")
+
+
+@app.command()
+def wake(business: str = Business, as_json: bool = Json) -> None:
+    """Bring a hibernated or stopped business up, restored, and wait until it is ready.
+
+    Example:  raypool wake business-1
+    """
+    from raypool import fleets
+    from raypool.config import Settings
+
+    asyncio.run(fleets.operate(Settings(), lambda pool: pool.wake(business)))
+    _say(as_json, {"business_id": business, "ready": True}, f"{business} is ready.")
+
+
+@app.command()
+def release(business: str = Business, as_json: bool = Json) -> None:
+    """Let a business out of quarantine; it is started again when it is desired.
+
+    Example:  raypool release business-1
+    """
+    from raypool import fleets
+    from raypool.config import Settings
+
+    asyncio.run(fleets.release(Settings(), business))
+    _say(as_json, {"business_id": business, "released": True}, f"{business} is out of quarantine.")
+
+
+@app.command()
+def unlock(
+    business: str = Business,
+    reason: str = typer.Option(..., help="Why, for the audit log."),
+    yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
+    as_json: bool = Json,
+) -> None:
+    """Break the lease of a business whose holder is known to be gone.
+
+    The holder can write nothing any more, but a browser that still runs somewhere may act until it
+    next renews. Who did it and why is in the audit log.
+
+    Example:  raypool unlock business-1 --reason "node-3 burnt down"
+    """
+    from raypool import fleets
+    from raypool.config import Settings
+
+    if not yes:
+        typer.confirm(f"Break the lease of {business}, whoever holds it?", abort=True, err=True)
+    lease = asyncio.run(fleets.unlock(Settings(), business, reason))
+    taken = lease.holder.model_dump() if lease else None
+    held = f"it was held by {_holder(taken)}" if taken else "nobody held it"
+    _say(as_json, {"business_id": business, "taken_from": taken}, f"{business} is free: {held}.")
+
+
+@app.command("hand-over")
+def hand_over(
+    business: str = Business,
+    to: str = typer.Option(..., "--to", help="The other cluster's name (its RAYPOOL_CLUSTER)."),
+    timeout: float = Timeout,
+    as_json: bool = Json,
+) -> None:
+    """Move a business to another cluster on the same Redis: saved, released, adopted there.
+
+    Example:  raypool hand-over business-1 --to frankfurt
+    """
+    from raypool import fleets
+    from raypool.config import Settings
+
+    asyncio.run(fleets.operate(Settings(), lambda pool: pool.hand_over(business, to, timeout)))
+    _say(as_json, {"business_id": business, "cluster": to}, f"{business} belongs to {to} now.")
+
+
+@app.command()
+def drain(
+    node: str = typer.Argument(..., metavar="NODE", help="Its id, as `raypool nodes` shows it."),
+    timeout: float = typer.Option(60.0, help="Seconds that running functions get to end."),
+    as_json: bool = Json,
+) -> None:
+    """Empty a node for good: each business is saved, then comes up on another node.
+
+    Example:  raypool drain 5f3c… && ssh node-3 sudo reboot
+    """
+    from raypool import fleets
+    from raypool.config import Settings
+
+    unsaved = asyncio.run(fleets.operate(Settings(), lambda pool: pool.drain(node, timeout)))
+    _say(as_json, {"node_id": node, "unsaved": unsaved}, f"{node} is empty.")
+    for stop in unsaved:
+        print_line(f"[red]not saved:[/] {plain(stop['business_id'])}: {plain(stop['why'])}", err)
+    if unsaved:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def nodes(as_json: bool = Json) -> None:
+    """Show the nodes: their places, memory, whether they are draining, and orphan browsers."""
+    from raypool import fleets
+    from raypool.config import Settings
+
+    found = asyncio.run(fleets.operate(Settings(), lambda pool: pool.nodes()))
+    if as_json:
+        print_json(found)
+        return
+    table = Table("node", "address", "state", "places", "browsers", "orphans", "free memory")
+    for node in found:
+        table.add_row(*_cells(node))
+    out.print(table)
+
+
+def _cells(node: dict[str, Any]) -> list[str]:
+    said = node["janitor"] or {}
+    draining = node["draining_deadline"] is not None
+    state = "dead" if not node["alive"] else "draining" if draining else "up"
+    memory = f"{said['memory_available'] / 2**30:.1f} GB" if said else "—"
+    return [
+        node["node_id"], node["address"], state, str(node["slots"]),
+        str(said.get("browsers", "—")), str(said.get("orphans", "—")), memory,
+    ]  # fmt: skip
+
+
+def _holder(holder: dict[str, Any]) -> str:
+    return f"{holder['kind']} {holder['id'][:8]} of cluster {holder['cluster'] or '?'}"
+
+
+def _say(as_json: bool, data: dict[str, Any], line: str) -> None:
+    if as_json:
+        print_json(data)
+    else:
+        print_line(plain(line))
