@@ -35,7 +35,7 @@ def utc_now() -> datetime:
 
 
 class MemoryStore:
-    """A store in memory: ``sessions``, ``leases`` and ``checkpoints``.
+    """A store in memory: ``sessions``, ``leases``, ``checkpoints`` and ``events``.
 
     Args:
         clock: Tells the time, aware UTC. A test passes its own and moves it.
@@ -49,6 +49,7 @@ class MemoryStore:
         records = MemoryRecords(clock)
         self.leases = MemoryLeases(records)
         self.checkpoints = MemoryCheckpoints(records)
+        self.events = records.events
         self.sessions = MemorySessions(
             records, self.leases, self.checkpoints, session_ttl=session_ttl, lease_ttl=lease_ttl
         )
@@ -151,8 +152,10 @@ class MemorySessions:
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session; see the protocol."""
-        del self._records.sessions[self._records.existing(session_id).id]
+        session = self._records.existing(session_id)
+        del self._records.sessions[session.id]
         self.checkpoints.forget(session_id)
+        self._records.events.announce(session.business_id, "deleted")
 
     async def touch(self, session_id: str) -> Session:
         """Slide TTL and last activity."""
@@ -191,6 +194,8 @@ class MemorySessions:
         if session.status is SessionStatus.ACTIVE:
             self._demote_others(session, now)
         created = now if session.version == 0 else session.created_at
+        kind = "created" if session.version == 0 else "updated"
+        self._records.events.announce(session.business_id, kind)
         return self._records.slide(
             session, version=session.version + 1, created_at=created, updated_at=now
         )

@@ -26,6 +26,7 @@ from raypool.store.manifests import (
     says_nothing_new,
     to_drop,
 )
+from raypool.store.memory_events import MemoryEvents
 
 Clock = Callable[[], datetime]
 Sessions = list[Session]
@@ -39,6 +40,7 @@ class MemoryRecords:
         self.now = clock
         self.sessions: dict[str, Session] = {}
         self.tokens: dict[str, int] = {}
+        self.events = MemoryEvents()
 
     def find(self, session_id: str) -> Session | None:
         """Return a living session."""
@@ -119,6 +121,7 @@ class MemoryLeases:
         mine = await self._is_mine(lease)
         if mine:
             del self._held[lease.business_id]
+            self._records.events.announce(lease.business_id, "released")
         return mine
 
     async def get(self, business_id: str) -> Lease | None:

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from raypool.config import Settings
 from raypool.model import Holder, Lease
-from raypool.store.base import CheckpointStore, LeaseStore, SessionStore
+from raypool.store.base import CheckpointStore, EventStore, LeaseStore, SessionStore
 from raypool.store.crypto import Keyring
 from raypool.store.memory import MemoryStore
 from raypool.store.sessions import RedisSessionManager
@@ -36,6 +36,7 @@ class Stores:
     checkpoints: CheckpointStore
     wait: Callable[[float], Any]
     """Let seconds pass: moves the twin's clock, sleeps beside a real server."""
+    events: EventStore | None = None
 
     async def lease(self, business_id: str, ttl: float = 30.0, **more: Any) -> Lease:
         """Take a lease as a new holder."""
@@ -167,8 +168,8 @@ async def stores(
     if request.param == "memory":
         clock = Clock()
         twin = MemoryStore(clock, session_ttl=60, lease_ttl=2)
-        yield Stores(twin.sessions, twin.leases, twin.checkpoints, clock.wait)
+        yield Stores(twin.sessions, twin.leases, twin.checkpoints, clock.wait, twin.events)
         return
     async with new_fleet(servers(request.param)) as found:
         real = await found.manager().open()
-        yield Stores(real, real.leases, real.checkpoints, asyncio.sleep)
+        yield Stores(real, real.leases, real.checkpoints, asyncio.sleep, real.events)
