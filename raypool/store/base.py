@@ -21,6 +21,7 @@ from raypool.model import (
     SessionStatus,
     Supervision,
 )
+from raypool.store.following import Changes
 
 VERSIONS_KEPT = 20
 
@@ -289,4 +290,28 @@ class CheckpointStore(Protocol):
 
     async def list(self, session_id: str) -> Infos:
         """Return the kept versions, newest first."""
+        ...
+
+
+class Follower(Protocol):
+    """Hears of changes: hints, never the truth. Whoever acts on them reads the records."""
+
+    async def changes(self, timeout: float) -> Changes:
+        """Return whose records or leases changed since the last call, each business once.
+
+        Waits up to *timeout* seconds for the first; costs next to nothing meanwhile. ``resync`` is
+        set at the first call, after an outage, and whenever the server lost or cut the stream: then
+        anything may have changed. Never raises for an outage.
+
+        Args:
+            timeout: Seconds; a call returns empty-handed after it.
+        """
+        ...
+
+
+class EventStore(Protocol):
+    """The stream of changes."""
+
+    def follow(self) -> AbstractAsyncContextManager[Follower]:
+        """Follow the changes of all businesses from now on, until the block is left."""
         ...

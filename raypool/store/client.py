@@ -26,7 +26,14 @@ def partitions_for(url: SecretStr) -> int:
     return CLUSTER_PARTITIONS if _scheme(url).endswith("+cluster") else 1
 
 
-def build_client(url: SecretStr, name: str, *, timeout: float = 5.0, connections: int = 16) -> Any:
+def build_client(
+    url: SecretStr,
+    name: str,
+    *,
+    timeout: float = 5.0,
+    connections: int = 16,
+    retries: int = _RETRIES,
+) -> Any:
     """Return a client for *url*; it connects when it is first used, on the loop that uses it.
 
     Args:
@@ -35,10 +42,11 @@ def build_client(url: SecretStr, name: str, *, timeout: float = 5.0, connections
         name: Shown by ``CLIENT LIST``.
         timeout: Seconds for an answer.
         connections: Most connections at once.
+        retries: How often a command whose connection broke is sent again.
     """
     options: dict[str, Any] = {
         # Without it, clients made from a URL do not retry at all.
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries),
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, 2.0),
         "max_connections": connections,

@@ -41,7 +41,7 @@ def utc_now() -> datetime:
 
 
 class MemoryStore:
-    """A store in memory: ``sessions``, ``leases`` and ``checkpoints``.
+    """A store in memory: ``sessions``, ``leases``, ``checkpoints`` and ``events``.
 
     Args:
         clock: Tells the time, aware UTC. A test passes its own and moves it.
@@ -55,6 +55,7 @@ class MemoryStore:
         self._records = records = MemoryRecords(clock)
         self.leases = MemoryLeases(records)
         self.checkpoints = MemoryCheckpoints(records)
+        self.events = records.events
         self.sessions = MemorySessions(
             records, self.leases, self.checkpoints, session_ttl=session_ttl, lease_ttl=lease_ttl
         )
@@ -163,8 +164,10 @@ class MemorySessions:
 
     async def delete_session(self, session_id: str) -> None:
         """Delete a session; see the protocol."""
-        del self._records.sessions[self._records.existing(session_id).id]
+        session = self._records.existing(session_id)
+        del self._records.sessions[session.id]
         self.checkpoints.forget(session_id)
+        self._records.events.announce(session.business_id, "deleted")
 
     async def touch(self, session_id: str) -> Session:
         """Slide TTL and last activity."""
@@ -183,6 +186,7 @@ class MemorySessions:
         """Write what the supervisor must remember of a session; see the protocol."""
         session = self._records.existing(session_id)
         self._records.sessions[session_id] = session.model_copy(update={"supervision": supervision})
+        self._records.events.announce(session.business_id, "supervised")
 
     async def rewrite_lost(self, session: Session, token: int) -> Session:
         """Write a record again that was lost; see the protocol."""
@@ -221,6 +225,8 @@ class MemorySessions:
         if session.status is SessionStatus.ACTIVE:
             self._demote_others(session, now)
         created = now if session.version == 0 else session.created_at
+        kind = "created" if session.version == 0 else "updated"
+        self._records.events.announce(session.business_id, kind)
         return self._records.slide(
             session, version=session.version + 1, created_at=created, updated_at=now
         )

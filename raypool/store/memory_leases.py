@@ -44,7 +44,7 @@ class MemoryLeases:
         if not self._may_go_on(lease):
             return False
         was = self._records.held(lease.business_id)
-        self._end(lease.business_id, lease.token + 1)
+        self._end(lease.business_id, lease.token + 1, "released")
         return was is not None
 
     async def unlock(self, business_id: str, *, by: str, reason: str) -> Lease | None:
@@ -60,7 +60,7 @@ class MemoryLeases:
         )
         self._records.audit.append(entry)
         last = self._records.tokens.get(business_id, 0)
-        self._end(business_id, max(last + 1, int(now.timestamp() * 1_000_000)))
+        self._end(business_id, max(last + 1, int(now.timestamp() * 1_000_000)), "unlocked")
         return held
 
     async def get(self, business_id: str) -> Lease | None:
@@ -73,9 +73,10 @@ class MemoryLeases:
         mine = held is None or (held.holder.id, held.token) == (lease.holder.id, lease.token)
         return mine and last.get(lease.business_id, 0) <= lease.token
 
-    def _end(self, business_id: str, counter: int) -> None:
+    def _end(self, business_id: str, counter: int, kind: str) -> None:
         self._records.leases.pop(business_id, None)
         self._records.tokens[business_id] = counter
+        self._records.events.announce(business_id, kind)
 
     def _keep(self, lease: Lease) -> Lease:
         until = self._records.now() + timedelta(seconds=lease.ttl)

@@ -25,6 +25,7 @@ from raypool.store.manifests import (
     says_nothing_new,
     to_drop,
 )
+from raypool.store.memory_events import MemoryEvents
 from raypool.store.writing import fenced
 
 Clock = Callable[[], datetime]
@@ -41,6 +42,7 @@ class MemoryRecords:
         self.tokens: dict[str, int] = {}
         self.leases: dict[str, tuple[Lease, datetime]] = {}
         self.audit: list[AuditEntry] = []
+        self.events = MemoryEvents()
         self.identity = self.first_identity = uuid.uuid4().hex
         """Of the data: another one once they were lost."""
 

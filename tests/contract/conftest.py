@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from raypool.config import Settings
 from raypool.model import Holder, Lease
-from raypool.store.base import CheckpointStore, LeaseStore, SessionStore
+from raypool.store.base import CheckpointStore, EventStore, LeaseStore, SessionStore
 from raypool.store.crypto import Keyring
 from raypool.store.memory import MemoryStore
 from raypool.store.sessions import RedisSessionManager
@@ -38,6 +38,7 @@ class Stores:
     """Let seconds pass: moves the twin's clock, sleeps beside a real server."""
     lose: Callable[[], Any]
     """Lose all data, as a server that comes back empty."""
+    events: EventStore | None = None
 
     async def lease(self, business_id: str, ttl: float = 30.0, **more: Any) -> Lease:
         """Take a lease as a new holder."""
@@ -179,8 +180,8 @@ async def stores(
             twin.lose()
             await clock.wait(0.001)
 
-        yield Stores(twin.sessions, twin.leases, twin.checkpoints, clock.wait, lose)
+        yield Stores(twin.sessions, twin.leases, twin.checkpoints, clock.wait, lose, twin.events)
         return
     async with new_fleet(servers(request.param)) as found:
         real = await found.manager().open()
-        yield Stores(real, real.leases, real.checkpoints, asyncio.sleep, found.lose)
+        yield Stores(real, real.leases, real.checkpoints, asyncio.sleep, found.lose, real.events)

@@ -37,7 +37,10 @@ async def log_in(fleet: Fleet, user: str) -> str:
 
 async def everything(manager: RedisSessionManager) -> None:
     """Call all that the store can do."""
-    first = await manager.create_session("b", "a@example.com")
+    async with manager.events.follow() as follower:
+        await follower.changes(5)
+        first = await manager.create_session("b", "a@example.com")
+        assert (await follower.changes(5)).business_ids == {"b"}
     await manager.ensure_active("b", desired="running")
     await manager.create_session("b", "a@example.com")
     await manager.update_session(first.id, status="active", email=None, cookies_json="[]")
@@ -54,7 +57,6 @@ async def everything(manager: RedisSessionManager) -> None:
     assert len(await manager.checkpoints.list(first.id)) == VERSIONS_KEPT
     assert (await manager.stats())["sessions"] == 2
     assert len(await manager.get_sessions_by_email("a@example.com")) == 1
-    assert len(await manager.events.tail("0", block_s=0.1)) > VERSIONS_KEPT
     await manager.touch(first.id)
     async with manager.lock("b"):
         await manager.delete_session(first.id)
@@ -68,6 +70,7 @@ async def everything(manager: RedisSessionManager) -> None:
 async def test_the_user_of_raypool_can_do_everything(fleet: Fleet) -> None:
     """With the rights in the document, no more; and each of them is needed."""
     url = await log_in(fleet, "raypool")
+    await fleet.admin.script_flush()  # or an earlier test has loaded what this one has to load
     await fleet.admin.config_resetstat()
     async with fleet.manager(url=url) as manager:
         await everything(manager)
