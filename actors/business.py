@@ -97,6 +97,26 @@ class Business:
         with context.bound(business_id=self.business_id):
             return await self._replied(self._live.hibernate(idle_for, timeout), "hibernate")
 
+    async def attach(self, ticket_id: str, ids: dict[str, object]) -> bytes:
+        """Let a driver in; answers with where the browser listens."""
+        with context.bound(**ids):
+            host = ray.util.get_node_ip_address()
+            return await self._replied(self._live.attach(ticket_id, host), "attach")
+
+    async def stay(self, ticket_id: str) -> bytes:
+        """Keep a driver attached."""
+
+        async def stay() -> None:
+            self._live.stay(ticket_id)
+
+        return await self._replied(stay(), "attach")
+
+    async def detach(self, ticket_id: str, ids: dict[str, object]) -> bytes:
+        """End a driver's visit; what it changed is durable when this answers."""
+        with context.bound(**ids):
+            work = asyncio.ensure_future(self._replied(self._live.detach(ticket_id), "detach"))
+            return await asyncio.shield(work)
+
     async def touch(self) -> None:
         """Begin to count idle time anew."""
         self._live.touch()

@@ -71,6 +71,22 @@ class RayFleet:
         )
         return stopped
 
+    async def attach(self, business_id: str, ticket_id: str) -> Any:
+        """Ask for a way into the business's browser."""
+        return await self._in_actor(
+            business_id, lambda actor: actor.attach.remote(ticket_id, context.current())
+        )
+
+    async def stay(self, business_id: str, ticket_id: str) -> None:
+        """Stay attached."""
+        await self._in_actor(business_id, lambda actor: actor.stay.remote(ticket_id))
+
+    async def detach(self, business_id: str, ticket_id: str) -> None:
+        """Leave; what was changed is durable when this returns."""
+        await self._in_actor(
+            business_id, lambda actor: actor.detach.remote(ticket_id, context.current())
+        )
+
     async def touch(self, business_id: str) -> None:
         """Begin to count the instance's idle time anew; nothing when there is none."""
         with contextlib.suppress(ValueError, RayError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from actors.keeper import now
 from actors.turns import Turns
+from actors.visits import Visits
 from actors.workplace import Workplace
 from raypool.config import Settings
 from raypool.errors import BrowserError, RaypoolError
@@ -72,12 +73,16 @@ class Rounds:
     Args:
         place: The browser.
         turns: Upkeep that touches the page takes a turn, when it is free.
+        visits: Who is attached.
         limits: When a browser is replaced.
         orders: What may be asked of the instance.
     """
 
-    def __init__(self, place: Workplace, turns: Turns, limits: Limits, orders: Orders) -> None:
-        self._place, self._turns, self._limits, self._orders = place, turns, limits, orders
+    def __init__(
+        self, place: Workplace, turns: Turns, visits: Visits, limits: Limits, orders: Orders
+    ) -> None:
+        self._place, self._turns, self._visits = place, turns, visits
+        self._limits, self._orders = limits, orders
         self.memory = 0
         """Bytes of driver and browser when last looked at."""
         self.store_due = False
@@ -99,6 +104,8 @@ class Rounds:
         if not self._on_line():
             return
         await self._weigh()
+        if self._visits.present:
+            self._turns.touch()
         if await self._wedged() or not self._on_line():
             return
         async with self._turns.take_if_free() as free:
@@ -143,6 +150,8 @@ class Rounds:
         if self.store_due or self._due("store", STORE_EVERY_S):
             await self._reassure()
         if self._place.browser is not None:
+            await self._visits.look_after(self._place)
+        if self._place.browser is not None and not self._visits.present:
             await self._recycle(self._place.browser.started_at, self._place.browser.pages_opened)
 
     async def _reassure(self) -> None:

@@ -18,6 +18,7 @@ from actors.rounds import Limits, Orders, Rounds
 from actors.saving import save
 from actors.tenure import Tenure, begin
 from actors.turns import Turns, not_ready
+from actors.visits import Admission, Visits
 from actors.workplace import Workplace
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, RaypoolError, create_error
@@ -56,6 +57,7 @@ class InstanceSession:
         self._open_leases, self._on_end = open_leases, on_end
         self._loop = asyncio.get_running_loop()
         self._turns = Turns(incarnation.business_id, settings.max_queued, settings.command_timeout)
+        self._visits = Visits()
         self._tenure: Tenure | None = None
         self._place: Workplace | None = None
         self._rounds: Rounds | None = None
@@ -101,7 +103,8 @@ class InstanceSession:
         await self._report()
         await place.open()
         orders = Orders(self._rebuild_soon, self._recycle, self._end)
-        self._rounds = Rounds(place, self._turns, Limits.of(self._settings), orders)
+        limits = Limits.of(self._settings)
+        self._rounds = Rounds(place, self._turns, self._visits, limits, orders)
         self._upkeep = self._loop.create_task(self._rounds.run())
 
     async def _record(self) -> Session:
@@ -157,6 +160,32 @@ class InstanceSession:
             if error.code is ErrorCodes.SESSION_LEASE_LOST:
                 self.lease_lost(error.message)
             raise
+
+    async def attach(self, ticket_id: str, host: str) -> Admission:
+        """Let a driver use the browser over Playwright's own connection, on address *host*.
+
+        It counts as use for as long as it renews its ticket; what it changes is saved as it goes.
+
+        Raises:
+            RateLimitError: Too many are attached.
+        """
+        place, _ = await self._ready()
+        return await self._visits.admit(place, ticket_id, host)
+
+    def stay(self, ticket_id: str) -> None:
+        """Keep a driver attached.
+
+        Raises:
+            InstanceNotReady: It is not attached.
+        """
+        self._visits.stay(ticket_id)
+
+    async def detach(self, ticket_id: str) -> None:
+        """End a driver's visit; when this returns what it changed is acknowledged. Idempotent."""
+        self._visits.leave(ticket_id)
+        async with self._turns.take():
+            place, _ = await self._ready()
+            await self._visits.see_out(place)
 
     def touch(self) -> None:
         """Begin to count idle time anew: somebody is there, though he sends no command."""
@@ -229,7 +258,7 @@ class InstanceSession:
         A command is never cut off: between the look and the stop none can begin.
         """
         idle = self.phase is Phase.READY and self._turns.idle_for() >= idle_for
-        if not idle or self._turns.busy or self._stopping:
+        if not idle or self._turns.busy or self._visits.present or self._stopping:
             return None
         return await self.stop(timeout)
 
@@ -302,6 +331,7 @@ class InstanceSession:
             "busy": self._turns.busy,
             "idle_for": self._turns.idle_for(),
             "commands": self._commands,
+            "attached": self._visits.present,
             "fencing_token": tenure.token if tenure else 0,
             "sign_in": place.sign_in if place else None,
             "browser_pid": browser.browser_pid if browser else None,

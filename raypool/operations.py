@@ -28,6 +28,9 @@ class Fleet(Protocol):
     async def run(self, business_id: str, call: bytes, timeout: float) -> Any: ...  # noqa: D102
     async def checkpoint(self, business_id: str) -> Any: ...  # noqa: D102
     async def describe(self, business_id: str) -> dict[str, Any] | None: ...  # noqa: D102
+    async def attach(self, business_id: str, ticket_id: str) -> Any: ...  # noqa: D102
+    async def stay(self, business_id: str, ticket_id: str) -> None: ...  # noqa: D102
+    async def detach(self, business_id: str, ticket_id: str) -> None: ...  # noqa: D102
     async def touch(self, business_id: str) -> None: ...  # noqa: D102
     async def stop(self, business_id: str, timeout: float) -> dict[str, Any] | None: ...  # noqa: D102
     async def drain(self, node_id: str, timeout: float, reason: str) -> list[dict[str, Any]]: ...  # noqa: D102

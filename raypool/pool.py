@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from raypool import calls
+from raypool.attaching import Components, Visit, visit
 from raypool.config import Settings
 from raypool.errors import (
     ErrorCodes,
@@ -18,7 +19,7 @@ from raypool.errors import (
 from raypool.ids import parse_business_id, parse_duration, parse_email
 from raypool.logs import get_logger
 from raypool.model import CheckpointInfo, Desired, Outcome
-from raypool.operations import KEY_PREFIX, Fleet, Operations, traced
+from raypool.operations import KEY_PREFIX, Fleet, Operations, business_of, traced
 from raypool.spec import parse_spec
 from raypool.store.sessions import RedisSessionManager
 
@@ -213,6 +214,37 @@ class AsyncPool(Operations):
         with traced(parse_business_id(business_id)):
             info: CheckpointInfo = await self._fleet.checkpoint(business_id)
             return info
+
+    @asynccontextmanager
+    async def attach(self, business_id: str) -> AsyncIterator[Any]:
+        """Give the block a real Playwright ``BrowserContext`` on the business's live browser.
+
+        It is used over Playwright's own connection, beside the functions that run there; what it
+        changes is saved as it goes, and acknowledged when the block ends. Leaving closes nothing.
+        docs/attach.md says what is different from a context of one's own.
+
+        Raises:
+            InstanceLost: The browser went away under the block.
+        """
+        async with self.get_instance_components(business_id) as components:
+            yield components.context
+
+    @asynccontextmanager
+    async def get_instance_components(self, key: str) -> AsyncIterator[Components]:
+        """Give the block ``Components(browser, context, page, agent)`` of a live browser.
+
+        See :meth:`attach`.
+        """
+        with traced(business_of(key)):
+            async with visit(await self.visiting(key)) as components:
+                yield components
+
+    async def visiting(self, key: str) -> Visit:
+        """Bring the business up and return a visit to its browser that has not begun."""
+        business_id = business_of(key)
+        await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
+        await self._ready(business_id)
+        return Visit(self._fleet, business_id)
 
     async def _ready(self, business_id: str) -> None:
         await self._fleet.ready(business_id, self._settings.start_timeout)

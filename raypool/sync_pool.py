@@ -4,9 +4,10 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeVar
 
+from raypool.attaching import Components
 from raypool.errors import ErrorCodes, create_error
 from raypool.model import CheckpointInfo, InstanceStatus, Lease, Outcome
 from raypool.pool import AsyncPool
@@ -153,6 +154,24 @@ class Pool:
     def remove_instance(self, key: str) -> None:
         """Stop an instance: acknowledged checkpoint, browser gone, lease released, actor gone."""
         self._loop.call(self._pool.remove_instance(key))
+
+    @contextmanager
+    def attach(self, business_id: str) -> Iterator[Any]:
+        """Give the block a real (synchronous) Playwright ``BrowserContext`` on the live browser."""
+        with self.get_instance_components(business_id) as components:
+            yield components.context
+
+    @contextmanager
+    def get_instance_components(self, key: str) -> Iterator[Components]:
+        """Give the block ``Components(browser, context, page, agent)``, for the calling thread."""
+        from raypool.browser.remote_sync import connect_remote_sync  # noqa: PLC0415 -- Playwright
+
+        stay = self._loop.call(self._pool.visiting(key))
+        admission = self._loop.call(stay.begin())
+        with ExitStack() as stack:
+            stack.callback(lambda: self._loop.call(stay.end()))
+            remote = stack.enter_context(connect_remote_sync(admission.endpoint, admission.page_id))
+            yield Components(remote.browser, remote.context, remote.page)
 
     def hibernate(self, business_id: str) -> None:
         """Save a business and close its browser; the next call wakes it."""

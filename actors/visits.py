@@ -1,0 +1,72 @@
+"""Drivers that are attached to a browser: let in under the lease, counted as use, tidied up after."""
+
+from dataclasses import dataclass
+
+from raypool.tickets import Tickets
+
+from actors.keeper import now
+from actors.workplace import Workplace
+
+SAVE_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What a driver needs to attach."""
+
+    endpoint: str
+    page_id: str
+
+
+class Visits:
+    """Who is attached to the browser of one incarnation."""
+
+    def __init__(self) -> None:
+        self._tickets = Tickets()
+        self._tidy = True
+        self._saved_at = 0.0
+
+    @property
+    def present(self) -> bool:
+        """Whether somebody is attached."""
+        return bool(self._tickets.active(now()))
+
+    async def admit(self, place: Workplace, ticket_id: str, host: str) -> Admission:
+        """Let a driver in, or the same one again.
+
+        Raises:
+            RateLimitError: Too many are attached.
+        """
+        self._tickets = self._tickets.issue(ticket_id, now())
+        self._tidy = False
+        browser = place.present
+        return Admission(await browser.bind(host), await browser.active_page_id())
+
+    def stay(self, ticket_id: str) -> None:
+        """Keep a driver attached.
+
+        Raises:
+            InstanceNotReady: It is not.
+        """
+        self._tickets = self._tickets.renew(ticket_id, now())
+
+    def leave(self, ticket_id: str) -> None:
+        """Take a driver's ticket back. Idempotent."""
+        self._tickets = self._tickets.leave(ticket_id, now())
+
+    async def look_after(self, place: Workplace) -> None:
+        """Save what attached drivers change; tidy up when the last has left. Takes the page."""
+        if self.present:
+            if now() - self._saved_at >= SAVE_EVERY_S:
+                self._saved_at = now()
+                await place.save("attached")
+        elif not self._tidy:
+            await self.see_out(place)
+
+    async def see_out(self, place: Workplace) -> None:
+        """Close what attached drivers left, save the rest, and shut the door if nobody is there."""
+        if not self.present:
+            await place.present.unbind()
+            self._tidy = True
+        await place.present.tidy()
+        await place.save("detached")
