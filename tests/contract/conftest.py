@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -21,8 +23,10 @@ from raypool.model import Holder, Lease
 from raypool.store.base import CheckpointStore, EventStore, LeaseStore, SessionStore
 from raypool.store.crypto import Keyring
 from raypool.store.memory import MemoryStore
+from raypool.store.scripts import source
 from raypool.store.sessions import RedisSessionManager
-from tests.contract.servers import clustered, program, running
+from tests.contract.proxy import LossyProxy
+from tests.contract.servers import PASSWORD, clustered, program, running
 
 from pydantic import SecretStr  # isort: skip
 
@@ -185,3 +189,41 @@ async def stores(
     async with new_fleet(servers(request.param)) as found:
         real = await found.manager().open()
         yield Stores(real, real.leases, real.checkpoints, asyncio.sleep, found.lose, real.events)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short path: sockets have at most 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="rp-") as path:
+        yield Path(path)
+
+
+@pytest_asyncio.fixture
+async def lossy(fleet: Fleet, directory: Path) -> AsyncIterator[LossyProxy]:
+    """A proxy in front of the fleet's server, which knows all scripts already."""
+    for file in (files("raypool.store") / "lua").iterdir():
+        await fleet.admin.script_load(source(file.name.removesuffix(".lua")))
+    async with LossyProxy(directory / "p", Path(urlsplit(fleet.url).path)) as proxy:
+        yield proxy
+
+
+@pytest_asyncio.fixture
+async def behind(
+    fleet: Fleet, lossy: LossyProxy, directory: Path
+) -> AsyncIterator[RedisSessionManager]:
+    """A manager that reaches the server through the proxy."""
+    async with fleet.manager(url=f"unix://:{PASSWORD}@{directory / 'p'}") as manager:
+        yield manager
+
+
+@pytest_asyncio.fixture(params=["valkey", "redis"])
+async def lone(
+    request: pytest.FixtureRequest, servers: Callable[[str], str], directory: Path
+) -> AsyncIterator[Fleet]:
+    """A fleet on a server of its own, whose settings a test may spoil."""
+    servers(request.param)  # skipped or failed where there is none
+    server = program(request.param)
+    assert server is not None
+    with running(server, directory) as url:
+        async with new_fleet(url) as fleet:
+            yield fleet

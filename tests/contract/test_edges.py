@@ -3,7 +3,6 @@
 import asyncio
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,13 +29,6 @@ from raypool.store.sessions import RedisSessionManager
 from tests.contract.conftest import Fleet, Stores, _free_port, holder, new_fleet
 from tests.contract.proxy import LossyProxy
 from tests.contract.servers import PASSWORD, program, running
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A short path: sockets have at most 107 characters."""
-    with tempfile.TemporaryDirectory(prefix="rp-") as path:
-        yield Path(path)
 
 
 async def test_twenty_at_once_leave_one_active(stores: Stores) -> None:

@@ -1,48 +1,17 @@
 """What holds on a real server when things go wrong: clear errors, nothing applied twice or half."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from importlib.resources import files
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 
 from raypool.errors import ErrorCodes, RaypoolError, SessionLocked, StorageError, StoreUnavailable
 from raypool.model import CheckpointMeta
 from raypool.store.crypto import Keyring
-from raypool.store.scripts import source
 from raypool.store.sessions import RedisSessionManager
-from tests.contract.conftest import Fleet, holder, new_fleet
+from tests.contract.conftest import Fleet, holder
 from tests.contract.proxy import LossyProxy
 from tests.contract.servers import PASSWORD, program, running
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A short path: sockets have at most 107 characters."""
-    with tempfile.TemporaryDirectory(prefix="rp-") as path:
-        yield Path(path)
-
-
-@pytest_asyncio.fixture
-async def lossy(fleet: Fleet, directory: Path) -> AsyncIterator[LossyProxy]:
-    """A proxy in front of the fleet's server, which knows all scripts already."""
-    for file in (files("raypool.store") / "lua").iterdir():
-        await fleet.admin.script_load(source(file.name.removesuffix(".lua")))
-    async with LossyProxy(directory / "p", Path(urlsplit(fleet.url).path)) as proxy:
-        yield proxy
-
-
-@pytest_asyncio.fixture
-async def behind(
-    fleet: Fleet, lossy: LossyProxy, directory: Path
-) -> AsyncIterator[RedisSessionManager]:
-    """A manager that reaches the server through the proxy."""
-    async with fleet.manager(url=f"unix://:{PASSWORD}@{directory / 'p'}") as manager:
-        yield manager
 
 
 async def test_a_lost_reply_creates_one_session(
@@ -174,19 +143,6 @@ async def test_a_user_without_rights_is_access_denied(
     with pytest.raises(StorageError) as caught:
         await guest.create_session("b")
     assert caught.value.code is ErrorCodes.STORAGE_ACCESS_DENIED
-
-
-@pytest_asyncio.fixture(params=["valkey", "redis"])
-async def lone(
-    request: pytest.FixtureRequest, servers: Callable[[str], str], directory: Path
-) -> AsyncIterator[Fleet]:
-    """A fleet on a server of its own, whose settings a test may spoil."""
-    servers(request.param)  # skipped or failed where there is none
-    server = program(request.param)
-    assert server is not None
-    with running(server, directory) as url:
-        async with new_fleet(url) as fleet:
-            yield fleet
 
 
 async def test_a_replica_is_read_only(lone: Fleet) -> None:
