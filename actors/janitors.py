@@ -63,9 +63,9 @@ class Janitors:
         """Have an owner and its browser killed; True when nothing of them is left."""
         return bool(await self._ask(node_id, "end", END_TIMEOUT_S, holder_id))
 
-    async def dismiss(self) -> None:
-        """Kill every janitor that answered last."""
-        for node_id in self.reports:
+    async def dismiss(self, node_ids: Iterable[str]) -> None:
+        """Kill the janitors of these nodes. Idempotent."""
+        for node_id in node_ids:
             await self._runtime.kill(await self._runtime.find_janitor(node_id))
 
     async def _ask(self, node_id: str, method: str, timeout: float, *args: Any) -> Any:

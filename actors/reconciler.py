@@ -257,6 +257,10 @@ class Reconciler:
         """Return the instances that can be asked how they are."""
         return [instance for instance in self._instances.values() if instance.alive]
 
+    def occupied(self) -> set[str]:
+        """Return the nodes on which an instance may live."""
+        return {i.node_id for i in self._instances.values() if i.phase not in _OUT}
+
     def overview(self) -> list[dict[str, Any]]:
         """Return what is remembered of every instance, for people."""
         now = self._lives.clock()

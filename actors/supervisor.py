@@ -26,7 +26,7 @@ from actors.reconciler import Reconciler
 from actors.runtime import RayRuntime, title_process
 from raypool import calls, context, logs
 from raypool.config import Settings
-from raypool.errors import RaypoolError
+from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.store.crypto import Keyring
 from raypool.store.sessions import RedisSessionManager
 
@@ -95,7 +95,12 @@ class Supervisor:
         return await self._replied(self._drain(node_id, timeout, reason))
 
     async def _drain(self, node_id: str, timeout: float, reason: str) -> list[dict[str, Any]]:
-        await self._nodes.drain(node_id, reason, timeout)
+        if not await asyncio.to_thread(self._nodes.drain, node_id, reason, timeout):
+            raise create_error(
+                ErrorCodes.CONFIG_INVALID_ARGUMENT,
+                f"{node_id!r} is no node of this cluster that is alive",
+                recovery="`raypool nodes` shows the nodes and their ids.",
+            )
         await self._see_nodes()
         results = await self._reconciler.empty(node_id, timeout)
         return [asdict(result) for result in results]
@@ -103,7 +108,7 @@ class Supervisor:
     async def close(self, timeout: float) -> list[dict[str, Any]]:
         """Stop every instance, each after an acknowledged checkpoint; start nothing any more."""
         results = await self._reconciler.close(timeout)
-        await self._janitors.dismiss()
+        await self._janitors.dismiss(list(self._janitors.reports))
         return [asdict(result) for result in results]
 
     async def reopen(self) -> None:
@@ -117,7 +122,7 @@ class Supervisor:
     async def nodes(self) -> list[dict[str, Any]]:
         """Return what each node offers, and what its janitor last said."""
         reports = self._janitors.reports
-        found = await self._nodes.nodes()
+        found = await asyncio.to_thread(self._nodes.nodes)
         return [{**asdict(node), "janitor": reports.get(node.node_id)} for node in found]
 
     async def _replied(self, work: Awaitable[Any]) -> bytes:
@@ -166,8 +171,11 @@ class Supervisor:
         await _again_and_again(self._see_nodes, NODES_EVERY_S)
 
     async def _see_nodes(self) -> None:
-        nodes = [node for node in await self._nodes.nodes() if node.alive]
-        await self._janitors.look_after([node.node_id for node in nodes])
+        nodes = [node for node in await asyncio.to_thread(self._nodes.nodes) if node.alive]
+        # A node that is being drained ends when nothing is left on it, its janitor included.
+        leave = {n.node_id for n in nodes if not n.usable} - self._reconciler.occupied()
+        await self._janitors.look_after(node.node_id for node in nodes if node.node_id not in leave)
+        await self._janitors.dismiss(leave)
         self._reconciler.set_room(room_of(nodes, self._janitors.reports, self._settings))
 
 
