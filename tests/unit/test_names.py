@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import raypool
-from actors.names import SUPERVISOR, business_actor, business_of
+from actors.names import JANITOR, SUPERVISOR, business_actor, business_of, janitor_actor
 
 HEAVY = ("ray", "redis", "playwright", "fastapi", "pydantic")
 
@@ -57,7 +57,13 @@ def test_an_actors_name_leads_back_to_its_business(business_id: str) -> None:
     assert key != SUPERVISOR
 
 
-@pytest.mark.parametrize("name", [SUPERVISOR, "janitor:node-1", "business-123", ""])
+@pytest.mark.parametrize("name", [SUPERVISOR, janitor_actor("node-1"), "business-123", ""])
 def test_other_actors_stand_for_no_business(name: str) -> None:
     """They are left alone by whoever looks for businesses."""
     assert business_of(name) is None
+
+
+def test_a_janitor_is_its_nodes() -> None:
+    """One name a node, and nobody else's."""
+    assert janitor_actor("node-1") == "janitor:node-1"
+    assert janitor_actor("node-1").startswith(JANITOR)
