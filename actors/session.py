@@ -336,9 +336,15 @@ class InstanceSession:
             "sign_in": place.sign_in if place else None,
             "browser_pid": browser.browser_pid if browser else None,
             "driver_pid": browser.driver_pid if browser else None,
-            "memory_bytes": self._rounds.memory if self._rounds else None,
+            "memory_bytes": self._memory(),
             "conditions": tuple(place.conditions.values()) if place else (),
         }
+
+    def _memory(self) -> int | None:
+        """Return what the last round weighed: to weigh takes longer than all else here together."""
+        if self._rounds and self._rounds.memory:
+            return self._rounds.memory
+        return self._place.browser.memory() if self._place and self._place.browser else None
 
     async def _report(self) -> None:
         if self._place and self._tenure:

@@ -1,7 +1,6 @@
 """A Ray cluster and a Redis that are not ours: raypool uses them, and leaves them as they are."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -9,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from raypool.browser.processes import living_browsers
 from raypool.store.crypto import Keyring
 from tests.contract.servers import program, running
-from tests.integration.scripts import RAYPOOL, ROOT, closed_port, until
+from tests.integration.clusters import cluster
+from tests.integration.scripts import RAYPOOL, until
 
 JOB = """
 async def where(page):
@@ -29,51 +28,14 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The variables that lead to a Ray head and a Redis of their own."""
     server = program("redis") or program("valkey")
     assert server is not None
-    token = tmp_path / "token"
-    token.write_text("t" * 64)
     variables = {
-        **os.environ,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
         "RAYPOOL_ENCRYPTION_KEYS": Keyring.generate(),
         "RAYPOOL_DATA_DIR": str(tmp_path / "data"),
-        "PYTHONPATH": str(ROOT),
     }
-    with tempfile.TemporaryDirectory(prefix="rp-") as short, running(server, Path(short)) as url:
-        address = f"127.0.0.3:{closed_port()}"
-        with _head(address, short, variables):
-            yield {**variables, "REDIS_URL": url, "RAYPOOL_RAY_ADDRESS": address}
-
-
-class _head:  # noqa: N801 -- used as a function
-    """A Ray head that runs for the block."""
-
-    def __init__(self, address: str, directory: str, variables: dict[str, str]) -> None:
-        host, port = address.split(":")
-        self._command = [
-            str(Path(sys.executable).parent / "ray"), "start", "--head", "--block",
-            f"--node-ip-address={host}", f"--port={port}", "--num-cpus=2",
-            '--resources={"browser": 4}', "--include-dashboard=false", "--disable-usage-stats",
-            f"--temp-dir={directory}/ray",
-        ]  # fmt: skip
-        self._variables = variables
-
-    def __enter__(self) -> None:
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._variables,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    def __exit__(self, *_: object) -> None:
-        family = [*psutil.Process(self._process.pid).children(recursive=True)]
-        self._process.terminate()  # `ray start --block` takes its node down with it
-        self._process.wait(timeout=60)
-        psutil.wait_procs(family, timeout=20)
-        for left in family:
-            if left.is_running():
-                left.kill()
+    with cluster(variables) as made, tempfile.TemporaryDirectory(prefix="rp-") as short:
+        made.start_head("--num-cpus=2", '--resources={"browser": 4}')
+        with running(server, Path(short)) as url:
+            yield {**made.environment, "REDIS_URL": url, "RAYPOOL_RAY_ADDRESS": made.address}
 
 
 STRANGER = """
@@ -113,7 +75,7 @@ def test_a_cluster_is_brought_up_used_looked_at_and_taken_down(
     """`up`, `run`, `status`, `down`; looking at a fleet that is down starts nothing; `up` restores."""
     job = tmp_path / "job.py"
     job.write_text(JOB)
-    until(lambda: cli(environment, "up")[0] == 0, "the head is up", 60)
+    assert cli(environment, "up")[0] == 0
     code, outcomes = cli(environment, "run", f"{job}:where", "cluster-1", "cluster-2")
     assert (code, sorted(o["business_id"] for o in outcomes)) == (0, ["cluster-1", "cluster-2"])
     assert browsers() == {"cluster-1", "cluster-2"}
@@ -139,7 +101,6 @@ def test_a_cluster_is_brought_up_used_looked_at_and_taken_down(
 @pytest.mark.timeout(240)
 def test_a_cluster_of_another_version_is_refused(environment: dict[str, str]) -> None:
     """One sentence names both versions; nothing is started on the cluster."""
-    until(lambda: cli(environment, "status")[0] == 0, "the head is up", 60)
     done = subprocess.run(
         [sys.executable, "-c", STRANGER],
         env=environment,
