@@ -100,7 +100,7 @@ class Business:
     async def attach(self, ticket_id: str, ids: dict[str, object]) -> bytes:
         """Let a driver in; answers with where the browser listens."""
         with context.bound(**ids):
-            host = ray.util.get_node_ip_address()
+            host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
             return await self._replied(self._live.attach(ticket_id, host), "attach")
 
     async def stay(self, ticket_id: str) -> bytes:

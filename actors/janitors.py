@@ -52,11 +52,11 @@ class Janitors:
         return report
 
     async def state(self, node_id: str, holder_id: str) -> str | None:
-        """Return what a node says of an owner's process: alive, stopped or dead; None: nothing."""
+        """Return what a node says of an owner's process: running, stopped or dead; None: nothing."""
         found = await self._ask(node_id, "inspect", ANSWER_TIMEOUT_S)
         if found is None:
             return None
-        states = [f["owner_state"] for f in found if f["holder_id"] == holder_id]
+        states = [str(f["owner"]) for f in found if f["holder_id"] == holder_id]
         return states[0] if states else "dead"
 
     async def end(self, node_id: str, holder_id: str) -> bool:

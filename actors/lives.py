@@ -234,7 +234,7 @@ class Lives:
         state = await self._actors.owner_state(handle, instance.holder_id)
         if instance.handle is not handle or not instance.alive:
             return
-        if state is None or (state == "alive" and silent_for < PATIENCE_S):
+        if state is None or (state == "running" and silent_for < PATIENCE_S):
             if silent_for >= SUSPECT_AFTER_S:
                 instance.go(Phase.UNKNOWN)
             return

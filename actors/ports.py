@@ -179,7 +179,7 @@ class Actors(Protocol):
         ...
 
     async def owner_state(self, handle: Any, holder_id: str) -> str | None:
-        """Return what its node says of its process (alive, stopped, dead); None: it says nothing."""
+        """Return what its node says of its process (running, stopped, dead); None: it says nothing."""
 
     async def end(self, handle: Any, holder_id: str) -> bool:
         """Have its node kill process and browser; True when nothing of them is left."""

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from raypool.tickets import Tickets
-
 from actors.keeper import now
 from actors.workplace import Workplace
+from raypool.tickets import Tickets
 
 SAVE_EVERY_S = 2.0
 

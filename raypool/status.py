@@ -30,7 +30,7 @@ def status_of(
     phase = live.get("phase") or known.get("phase") or observed.phase
     phase = _settled(phase, session, known)
     why = _why_not(phase, session, known, lease) if phase not in _RUNS else None
-    conditions = live.get("conditions", observed.conditions)
+    conditions = live.get("conditions", () if phase in _GONE else observed.conditions)
     return InstanceStatus(
         business_id=session.business_id,
         session_id=session.id,
