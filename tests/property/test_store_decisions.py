@@ -36,9 +36,8 @@ def test_a_note_is_never_cut(text: str) -> None:
 
 @dataclass
 class Data:
-    """Data with an identity that tests change."""
+    """Data that were opened."""
 
-    identity: str = "0"
     first_identity: str = "0"
 
 
@@ -48,14 +47,14 @@ events = st.lists(st.sampled_from(["lose", "note a", "note b"]), max_size=12)
 @given(events)
 def test_missing_means_lost_only_since_it_was_last_there(history: list[str]) -> None:
     """A session is lost exactly when the data were lost after it was last known to be in them."""
-    data = Data()
-    where = Whereabouts(data)
+    identity = "0"
+    where = Whereabouts(Data())
     lost_since = {"a": False, "b": False}
     for number, event in enumerate(history, start=1):
         if event == "lose":
-            data.identity = str(number)
+            identity = str(number)
             lost_since = dict.fromkeys(lost_since, True)
         elif event.startswith("note"):
-            where.note(event[-1])
+            where.note(event[-1], identity)
             lost_since[event[-1]] = False
-        assert {name: where.lost(name) for name in lost_since} == lost_since
+        assert {name: where.lost(name, identity) for name in lost_since} == lost_since
