@@ -49,8 +49,8 @@ class Connection:
         self._name = f"{name}-{os.getpid()}"
         self._lanes: dict[tuple[asyncio.AbstractEventLoop, str], _Lane] = {}
         self._index_key: DataKey | None = None
-        self.identity, self.first_identity = "", ""
-        """Of the data: as last seen, and as found when it was opened. It changes when all is lost."""
+        self.first_identity = ""
+        """Of the data, as it was when they were opened. It changes when all is lost."""
         self._report: ServerReport | None = None
 
     async def open(self) -> None:
@@ -61,11 +61,11 @@ class Connection:
         """
         if self._index_key is None:
             await self._check_server()
-            self._index_key = await self._open_meta()
-            self.first_identity = self.identity
+            self._index_key, identity = await self._open_meta()
+            self.first_identity = self.first_identity or identity
 
-    async def check_meta(self) -> None:
-        """Make sure of the meta record before something new is written; look at its identity.
+    async def check_meta(self) -> str:
+        """Make sure of the meta record before something new is written; return its identity.
 
         A server that came back empty lost it, and another process may have made a new one since:
         with an identity of its own, whatever key it has.
@@ -73,7 +73,8 @@ class Connection:
         Raises:
             StorageError: The data is not what was opened.
         """
-        self._index_key = await self._open_meta()
+        self._index_key, identity = await self._open_meta()
+        return identity
 
     async def close(self) -> None:
         """Close the running loop's connections. Idempotent."""
@@ -159,7 +160,7 @@ class Connection:
                 )
         self._report = report
 
-    async def _open_meta(self) -> DataKey:
+    async def _open_meta(self) -> tuple[DataKey, str]:
         about = f"{self.keys.prefix}\x00meta".encode()
         found = await self._meta()
         if "index_key" not in found:
@@ -172,8 +173,7 @@ class Connection:
         index_key = self.keyring.unwrap(found["index_key"], about)
         if "store_id" not in found:  # made by a raypool that did not give data an identity yet
             found = await self._add_to_meta(store_id=uuid.uuid4().hex)
-        self.identity = found["store_id"]
-        return index_key
+        return index_key, found["store_id"]
 
     async def _add_to_meta(self, **fields: Any) -> dict[str, str]:
         """Add what is missing, and return the record: two that add at once agree on one."""
@@ -182,17 +182,18 @@ class Connection:
             for name, value in fields.items():
                 pipe.hsetnx(self.keys.meta, name, value)
             await pipe.execute()
-        return await self._meta()
+        found = await self._meta()
+        if not fields.keys() <= found.keys():
+            raise create_error(
+                ErrorCodes.STORAGE_UNAVAILABLE, f"Redis at {shown(self.url)} was just emptied"
+            )
+        return found
 
     async def _meta(self) -> dict[str, str]:
         (found,) = await self.hashes([self.keys.meta])
         return {k.decode(): v.decode() for k, v in found.items()}
 
     def _fits(self, meta: dict[str, str]) -> None:
-        if "index_key" not in meta:
-            raise create_error(
-                ErrorCodes.STORAGE_UNAVAILABLE, f"Redis at {shown(self.url)} was just emptied"
-            )
         for name, ours in (("schema", SCHEMA), ("partitions", str(self.keys.partitions))):
             if meta.get(name) != ours:
                 raise create_error(

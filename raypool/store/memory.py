@@ -193,7 +193,7 @@ class MemorySessions:
         there = self._records.find(session.id)
         if there is None:
             there = self._bring_back(session, token)
-        self._whereabouts.note(session.id)
+        self._whereabouts.note(session.id, self._records.identity)
         return there
 
     async def audit_log(self, limit: int = 100) -> list[AuditEntry]:
@@ -221,7 +221,7 @@ class MemorySessions:
 
     def _write(self, session: Session) -> Session:
         now = self._records.now()
-        self._whereabouts.note(session.id)
+        self._whereabouts.note(session.id, self._records.identity)
         if session.status is SessionStatus.ACTIVE:
             self._demote_others(session, now)
         created = now if session.version == 0 else session.created_at
@@ -232,7 +232,7 @@ class MemorySessions:
         )
 
     def _bring_back(self, session: Session, token: int) -> Session:
-        if not self._whereabouts.lost(session.id):
+        if not self._whereabouts.lost(session.id, self._records.identity):
             raise SessionNotFound(f"there is no session {session.id!r}, or it has expired")
         if token < session.fencing_token:
             raise fenced(session.business_id, token)

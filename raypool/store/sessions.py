@@ -173,7 +173,7 @@ class RedisSessionManager:
         operation = uuid.uuid4().hex
 
         async def attempt() -> Session:
-            return self._rewriter.note(await self._writer.write(None, fresh, operation, "created"))
+            return await self._writer.write(None, fresh, operation, "created")
 
         return await until_settled(business_id, attempt, LookAgainError)
 
@@ -198,9 +198,7 @@ class RedisSessionManager:
             was = before.session if before else blank
             after = changes.over(was)
             kind = "created" if before is None else "touched" if after == was else "updated"
-            return self._rewriter.note(
-                await self._writer.write(before, after, operation, kind, create_alone=True)
-            )
+            return await self._writer.write(before, after, operation, kind, create_alone=True)
 
         faster = (LookAgainError, VersionConflict, SessionNotFound)
         return await until_settled(business_id, attempt, *faster)

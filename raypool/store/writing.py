@@ -10,6 +10,7 @@ from raypool.model import Desired, Observed, Session, SessionStatus, Supervision
 from raypool.store.connection import Connection
 from raypool.store.indexes import Indexes, missing
 from raypool.store.records import Record
+from raypool.store.whereabouts import Whereabouts
 
 _ATTEMPTS = 20
 _LONGEST_PAUSE_S = 0.1
@@ -25,6 +26,7 @@ class Writer:
 
     def __init__(self, connection: Connection, indexes: Indexes) -> None:
         self._connection, self._keys, self._indexes = connection, connection.keys, indexes
+        self.whereabouts = Whereabouts(connection)
 
     async def write(
         self,
@@ -54,8 +56,9 @@ class Writer:
             SessionNotFound: The record went meanwhile.
         """
         await self._connection.open()
+        identity = await self._connection.check_meta() if before is None else None
         keys, partition = self._keys, self._keys.partition_of(after.business_id)
-        data_key = await self._data_key(before, after)
+        data_key = self._data_key(before, after)
         rivals = await self._rivals(before, after, create_alone=create_alone)
         enter, left = self._moves(before, after)
         named = (f"business:{after.business_id}", "expiry", "status:active", "status:inactive",
@@ -75,7 +78,10 @@ class Writer:
              *self._connection.records.fields_of(after, data_key), "data_key", data_key,
              *(_brought_back(after, owner) if owner is not None else ())],
         )  # fmt: skip
-        return await self._written(answer, before, after, owner)
+        written = await self._written(answer, before, after, owner)
+        if identity is not None:
+            self.whereabouts.note(after.id, identity)
+        return written
 
     def _moves(self, before: Record | None, after: Session) -> tuple[list[str], list[str]]:
         """Return the indexes to enter and those to leave, besides the two that hold everything."""
@@ -85,11 +91,8 @@ class Writer:
         enter = [self._keys.index(partition, name) for name in names[2:]]
         return enter, [self._keys.index(partition, name) for name in sorted(left)]
 
-    async def _data_key(self, before: Record | None, session: Session) -> str:
-        if before is not None:
-            return before.data_key
-        await self._connection.check_meta()  # a server that came back empty lost it
-        return self._connection.records.new_data_key(session.id)
+    def _data_key(self, before: Record | None, session: Session) -> str:
+        return before.data_key if before else self._connection.records.new_data_key(session.id)
 
     async def _written(
         self, answer: Any, before: Record | None, after: Session, owner: int | None

@@ -178,6 +178,26 @@ async def test_an_emptied_server_is_noticed_whoever_fills_it_first(
         await manager.leases.release(lease)
 
 
+async def test_a_loss_in_the_moment_of_looking_is_a_loss(
+    fleet: Fleet, manager: RedisSessionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the meta record was still there and the session was not any more."""
+    was = await manager.create_session("b")
+    lease = await manager.leases.acquire("b", holder(), 20)
+    look, times = manager._indexes.record, 0
+
+    async def emptied_meanwhile(session_id: str) -> Any:
+        nonlocal times
+        times += 1
+        if times == 1:
+            await fleet.lose()
+        return await look(session_id)
+
+    monkeypatch.setattr(manager._indexes, "record", emptied_meanwhile)
+    assert (await manager.rewrite_lost(was, lease.token)).id == was.id
+    assert times > 1
+
+
 async def test_who_opens_after_the_loss_does_not_bring_back(
     fleet: Fleet, manager: RedisSessionManager
 ) -> None:
@@ -200,7 +220,7 @@ async def test_data_of_an_older_raypool_get_an_identity(
     await asyncio.gather(*(each.open() for each in managers))
     meta = await fleet.admin.hgetall(f"{fleet.prefix}meta")
     assert {k: v for k, v in meta.items() if k != b"store_id"} == before
-    assert {each._connection.identity.encode() for each in managers} == {meta[b"store_id"]}
+    assert {each._connection.first_identity.encode() for each in managers} == {meta[b"store_id"]}
     assert await managers[0].get_sessions_by_email("a@example.com") == [was]
     lease = await managers[1].leases.acquire("b", holder(), 20)
     await fleet.lose()

@@ -60,6 +60,24 @@ async def test_indexes_trim_what_expired(fleet: Fleet, manager: RedisSessionMana
         assert found == [kept.id.encode()]
 
 
+@pytest.mark.parametrize("wish", Desired)
+async def test_a_retired_session_is_in_no_index_of_what_it_was(
+    fleet: Fleet, manager: RedisSessionManager, wish: Desired
+) -> None:
+    """Each is in the index of its status and of its wish, and in no other."""
+    retired = await manager.ensure_active("b", desired=wish)
+    active = await manager.create_session("b")
+    await manager.update_session(active.id, desired=wish)
+    places = {"status:active": active, f"desired:{wish}": active, "status:inactive": retired}
+    expected = [(name, session.id) for name, session in places.items()]
+    expected.append(("desired:stopped", retired.id))
+    found = []
+    for name in (*(f"status:{s}" for s in SessionStatus), *(f"desired:{d}" for d in Desired)):
+        members = await fleet.admin.zrange(f"{fleet.prefix}{{0}}:index:{name}", 0, -1)
+        found += [(name, member.decode()) for member in members]
+    assert sorted(found) == sorted(expected)
+
+
 async def test_an_index_entry_without_a_record_is_taken_out(
     fleet: Fleet, manager: RedisSessionManager
 ) -> None:
