@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
 from playwright.async_api import Error as PlaywrightError
 
 from raypool.browser.failures import first_line
@@ -26,6 +26,8 @@ C = TypeVar("C")
 class RemoteBrowser:
     """Playwright's objects of a browser that somebody else owns."""
 
+    playwright: Playwright
+    """The one beside the script: ``selectors``, ``devices``, ``request``."""
     browser: Browser
     context: BrowserContext
     """The business's own; closing it closes it for everybody."""
@@ -54,7 +56,7 @@ async def connect_remote(endpoint: str, page_id: str | None = None) -> AsyncIter
             raise unreachable(endpoint, error) from None
         try:
             context, page = choose(endpoint, browser.contexts, page_id)
-            yield RemoteBrowser(browser, context, page or await context.new_page())
+            yield RemoteBrowser(playwright, browser, context, page or await context.new_page())
         except PlaywrightError as error:
             if browser.is_connected() and not context.is_closed():
                 raise
