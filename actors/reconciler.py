@@ -114,8 +114,7 @@ class Reconciler:
         try:
             if self._resync_at is None or self._lives.clock() >= self._resync_at:
                 singly |= await self._read_all()
-            for business_id in singly:
-                await self._read_one(business_id)
+            await asyncio.gather(*(self._read_one(business_id) for business_id in singly))
         except BaseException:
             self._changed |= singly
             raise
