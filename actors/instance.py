@@ -55,9 +55,14 @@ class Instance:
     @property
     def seen(self) -> Seen:
         """What the planner sees of it."""
-        idle_for = 0.0 if self.resting else float(self.vitals.get("idle_for", 0.0))
         return Seen(
-            self.business_id, self.phase, self.retry_at, self.node_id, idle_for, self.idle_after
+            self.business_id,
+            self.phase,
+            self.retry_at,
+            self.node_id,
+            idle_for=float(self.vitals.get("idle_for", 0.0)),
+            idle_after=self.idle_after,
+            resting=self.resting,
         )
 
     @property

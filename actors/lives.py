@@ -67,6 +67,7 @@ class Lives:
         """Make the next incarnation of *instance*."""
         instance.attempted_at = self.clock()
         instance.number += 1
+        instance.node_id = ""  # nobody knows yet where it comes up
         instance.go(Phase.STARTING)
         instance.starting = self._orders.give(self._start(instance))
 

@@ -99,15 +99,16 @@ def plan(
     now_due = due[: max(0, min(max_starting - starting, places))]
     late = due[len(now_due) :]
     without = tuple(want.business_id for want in due[max(0, places) :])
-    rests = _rests(wishes, seen, room, awaited_without_place(due, places))
+    rests = _rests(wishes, seen, room, _places_needed(due, places))
     starts = tuple(Start(want.business_id, want.session_id) for want in now_due)
     requeue = _requeue(waits + rests.waits, blocked=bool(late), busy=_busy(wishes, seen))
     return Plan(stops + rests.actions + starts, requeue, without)
 
 
-def awaited_without_place(due: Iterable[Want], places: int) -> int:
-    """Return for how many of the *due* wishes somebody waits and there is no place."""
-    return sum(want.awaited for number, want in enumerate(due) if number >= places)
+def _places_needed(due: Iterable[Want], places: int) -> int:
+    """Return how many must give way for all of the *due* that somebody waits for."""
+    awaited = sum(want.awaited for want in due)
+    return max(0, awaited - places) if awaited else 0
 
 
 def _stops(
@@ -153,20 +154,34 @@ class _Rests:
 
 def _rests(wishes: Mapping[str, Want], seen: Mapping[str, Seen], room: Room, needed: int) -> _Rests:
     """Decide who is hibernated: idle for long enough, or idle longest where there is not enough."""
-    can_rest = [
-        e for e in seen.values()
-        if e.business_id in wishes and not wishes[e.business_id].awaited
-        and not room.is_draining(e.node_id)
-    ]  # fmt: skip
-    tired, waits = idle(can_rest)
-    chosen = {e.business_id: Hibernate(e.business_id, "idle", e.idle_after) for e in tired}
-    for entry, reason in (
-        *((e, "memory is short") for e in short_of_memory(can_rest, room)),
-        *((e, "its place is needed") for e in crowded(can_rest, needed - len(chosen))),
-    ):
-        rest = Hibernate(entry.business_id, reason, entry.idle_for)
-        chosen.setdefault(entry.business_id, rest)
-    return _Rests(tuple(chosen[b] for b in sorted(chosen)), waits)
+    here = [e for e in seen.values() if not room.is_draining(e.node_id)]
+    leaving = [e for e in here if _leaves(e, wishes)]
+    unneeded = (e for e in here if e.business_id in wishes and not wishes[e.business_id].awaited)
+    left = _without(unneeded, leaving)
+    tired, waits = idle(left)
+    heavy = short_of_memory(_without(left, tired), room, [*leaving, *tired])
+    resting = [*tired, *heavy]
+    needed -= len(leaving) + len(resting)
+    chosen = [
+        *(Hibernate(e.business_id, "idle", e.idle_after) for e in tired),
+        *(Hibernate(e.business_id, "memory is short", e.idle_for) for e in heavy),
+        *(
+            Hibernate(e.business_id, "its place is needed", e.idle_for)
+            for e in crowded(_without(left, resting), needed)
+        ),
+    ]
+    return _Rests(tuple(sorted(chosen, key=lambda rest: rest.business_id)), waits)
+
+
+def _leaves(entry: Seen, wishes: Mapping[str, Want]) -> bool:
+    """Tell whether the place that an instance has comes free already."""
+    unwanted = entry.business_id not in wishes
+    return entry.phase in OCCUPIED and (unwanted or entry.resting or entry.phase is Phase.STOPPING)
+
+
+def _without(seen: Iterable[Seen], others: Iterable[Seen]) -> list[Seen]:
+    excluded = {entry.business_id for entry in others}
+    return [entry for entry in seen if entry.business_id not in excluded]
 
 
 def _busy(wishes: Mapping[str, Want], seen: Mapping[str, Seen]) -> bool:

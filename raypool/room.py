@@ -29,6 +29,8 @@ class Seen:
     """Seconds since somebody used it; 0 while somebody does."""
     idle_after: float = 0.0
     """Seconds of idleness after which it rests; 0: never."""
+    resting: bool = False
+    """It was told to rest and has not answered yet: its place comes free by itself."""
 
 
 @dataclass(frozen=True)
@@ -73,24 +75,24 @@ def idle(seen: Sequence[Seen]) -> tuple[list[Seen], list[float]]:
     """Return who has been idle for long enough, and in how many seconds the others will have been."""
     candidates = [e for e in seen if e.phase is Phase.READY and e.idle_after]
     tired = [e for e in candidates if e.idle_for >= e.idle_after]
-    return tired, [e.idle_after - e.idle_for for e in candidates if e not in tired]
+    return tired, [e.idle_after - e.idle_for for e in candidates if e.idle_for < e.idle_after]
 
 
-def short_of_memory(seen: Sequence[Seen], room: Room) -> list[Seen]:
-    """Return the one that was idle longest on each node whose memory is short."""
+def short_of_memory(seen: Sequence[Seen], room: Room, leaving: Sequence[Seen]) -> list[Seen]:
+    """Return the one that was idle longest on each node whose memory is short.
+
+    None where somebody is *leaving* already: what that gives back is not seen yet.
+    """
+    relieved = {e.node_id for e in leaving}
     return [
         longest
         for node in room.nodes
-        if node.short
-        for longest in _longest_idle([e for e in seen if e.node_id == node.node_id])[:1]
+        if node.short and node.node_id not in relieved
+        for longest in crowded([e for e in seen if e.node_id == node.node_id], 1)
     ]
 
 
 def crowded(seen: Sequence[Seen], needed: int) -> list[Seen]:
     """Return the *needed* ones that were idle longest; fewer when not so many are idle."""
-    return _longest_idle(seen)[: max(0, needed)]
-
-
-def _longest_idle(seen: Sequence[Seen]) -> list[Seen]:
     resting = [e for e in seen if e.phase is Phase.READY and e.idle_for >= GIVE_WAY_AFTER_S]
-    return sorted(resting, key=lambda e: (-e.idle_for, e.business_id))
+    return sorted(resting, key=lambda e: (-e.idle_for, e.business_id))[: max(0, needed)]

@@ -58,4 +58,8 @@ def test_the_rules_that_matter_most() -> None:
     for occupied in (Phase.READY, Phase.RECOVERING, Phase.STOPPING):
         assert Phase.STARTING not in TRANSITIONS[occupied]  # a second actor beside the first
     assert Phase.READY not in TRANSITIONS[Phase.STOPPING]  # back from a stop that was ordered
-    assert Phase.READY not in TRANSITIONS[Phase.BACKOFF]  # alive without a start
+    # Alive without a start:
+    for out in (Phase.BACKOFF, Phase.HIBERNATED, Phase.QUARANTINED):
+        assert TRANSITIONS[out] <= {Phase.STARTING, Phase.QUARANTINED, Phase.ABSENT}
+    into = {now for now, row in TRANSITIONS.items() if Phase.HIBERNATED in row}
+    assert into == {Phase.STOPPING}  # never without a stop in order
