@@ -18,6 +18,7 @@ from actors.runtime import title_process
 from raypool import logs
 from raypool.browser.memory import node_memory
 from raypool.browser.patrol import Patrol
+from raypool.browser.proc import living
 from raypool.config import Settings
 
 log = logs.get_logger(__name__)
@@ -70,6 +71,14 @@ class Janitor:
     async def inspect(self) -> list[dict[str, Any]]:
         """Return what lies and runs on the node; see :meth:`Patrol.inspect`."""
         return await asyncio.to_thread(self._patrol.inspect)
+
+    async def living(self, pids: list[int]) -> list[int]:
+        """Return those of *pids* that run on the node."""
+        return await asyncio.to_thread(living, pids)
+
+    async def tidy(self) -> None:
+        """Go a thorough round now, instead of when its turn comes."""
+        await asyncio.to_thread(self._patrol.round, now(), thorough=True)
 
     def _walk(self) -> None:
         """Go the rounds, for ever: an error costs one round, and is told once as long as it lasts."""

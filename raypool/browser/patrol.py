@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,12 @@ class Patrol:
         strays = sum(any(p.alive() for p in found) for found in self._strays.values())
         return len(self._lingering) + strays
 
-    def round(self, now: float) -> None:
+    def round(self, now: float, *, thorough: bool = False) -> None:
         """Look once at everything; act on what must not be.
 
         Args:
             now: On the clock of the deadlines.
+            thorough: Look at all processes too, also when their turn has not come.
 
         Raises:
             ConfigurationError: The directory of all instances is not ours.
@@ -75,7 +76,7 @@ class Patrol:
             suspects = [entry for entry in ledgers() if self._suspect(entry, now)]
             if suspects:
                 self._judge(suspects, now)
-            if time.monotonic() >= self._scan_at:
+            if thorough or time.monotonic() >= self._scan_at:
                 self._scan_at = time.monotonic() + SCAN_EVERY_S
                 self._scan()
 
@@ -103,14 +104,12 @@ class Patrol:
 
         ``directory``, ``business_id``, ``token``, ``holder_id``, ``owner`` (a state), ``owner_pid``,
         ``browser`` (a state), ``browser_pid``, ``deadline``. A directory without a ledger that can be
-        read has no business; a browser without a directory has an owner that is dead.
+        read has no business and no states; a browser without a directory has a dead owner.
         """
         known = [_seen(directory) for directory in directories()]
         present = {entry["directory"] for entry in known}
         strays = {
-            (b.business_id, b.token, b.directory): b
-            for b in living_browsers()
-            if not b.owner_alive and str(b.directory) not in present
+            b.directory: b for b in _at_home(living_browsers()) if str(b.directory) not in present
         }
         return known + [_stray(browser) for browser in strays.values()]
 
@@ -166,9 +165,8 @@ class Patrol:
     def _scan(self) -> None:
         """Look at all processes and directories, for those that no ledger speaks of."""
         found: dict[Path, list[int]] = defaultdict(list)
-        for browser in living_browsers():
-            if browser.directory and browser.directory.parent == home():
-                found[browser.directory].append(browser.pid)
+        for browser in _at_home(living_browsers()):
+            found[browser.directory].append(browser.pid)
         strays = {d: _processes(pids) for d, pids in found.items() if _lost(d)}
         for directory in strays.keys() - self._strays.keys():
             self.killed += 1
@@ -218,6 +216,11 @@ def _await_end(killed: Iterable[Ledger]) -> None:
         time.sleep(_POLL_S)
 
 
+def _at_home(browsers: list[LivingBrowser]) -> Iterator[LivingBrowser]:
+    """Yield the browsers of this temporary directory: another one is another node's affair."""
+    return (b for b in browsers if b.directory.parent == home())
+
+
 def _lost(directory: Path) -> bool:
     """Tell whether a browser's directory is gone, or its owner dead.
 
@@ -246,11 +249,25 @@ def _kill_marked(process: Process) -> None:
     process.kill()
 
 
+_NOTHING: dict[str, Any] = {
+    "directory": None,
+    "business_id": None,
+    "token": 0,
+    "holder_id": "",
+    "owner": None,
+    "owner_pid": None,
+    "browser": None,
+    "browser_pid": None,
+    "deadline": None,
+}
+"""Every entry has every name."""
+
+
 def _seen(directory: Path) -> dict[str, Any]:
     ledger = read_ledger(directory)
     if ledger is None:
-        return {"directory": str(directory), "business_id": None}
-    return {
+        return _NOTHING | {"directory": str(directory)}
+    return _NOTHING | {
         "directory": str(directory),
         "business_id": ledger.business_id,
         "token": ledger.token,
@@ -264,14 +281,10 @@ def _seen(directory: Path) -> dict[str, Any]:
 
 
 def _stray(browser: LivingBrowser) -> dict[str, Any]:
-    return {
-        "directory": None,
+    return _NOTHING | {
         "business_id": browser.business_id,
         "token": browser.token,
-        "holder_id": "",
         "owner": OwnerState.DEAD,
-        "owner_pid": None,
         "browser": BrowserState.RUNNING,
         "browser_pid": browser.pid,
-        "deadline": None,
     }

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -99,6 +100,11 @@ def world() -> str:
 def pids() -> list[int]:
     """Return every pid that there is."""
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]  # noqa: PTH208 -- speed
+
+
+def living(pids: Iterable[int]) -> list[int]:
+    """Return those of *pids* under which a process runs, whichever it is."""
+    return [pid for pid in pids if (stat := read_stat(pid)) and running(stat)]
 
 
 def owned_by_us(pid: int) -> bool:

@@ -72,8 +72,8 @@ class LivingBrowser:
     business_id: str
     token: int
     owner_alive: bool
-    directory: Path | None = None
-    """The instance directory that it was told to live in, None when it was told none."""
+    directory: Path = Path()
+    """The instance directory that it was told to live in, empty when it was told none."""
 
 
 class InstanceDirectory:

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from raypool.cli.app import FAILED, Json, app, err, out, print_json, say
+from raypool.cli.app import FAILED, NOT_REACHABLE, Json, app, err, out, print_json, say
 
 
 @app.command()
@@ -21,17 +21,47 @@ def demo(as_json: bool = Json) -> None:
 
 
 @app.command()
-def doctor(as_json: bool = Json) -> None:
-    """Check Redis, Ray, Chromium (and Postgres, if DATABASE_URL is set): what it saw, what to do."""
+def doctor(
+    audit: bool = typer.Option(
+        False, "--audit", help="Compare records, leases, actors, processes and directories instead."
+    ),
+    repair: bool = typer.Option(
+        False, "--repair", help="With --audit: mend what can be mended without harm."
+    ),
+    as_json: bool = Json,
+) -> None:
+    """Check Redis, Ray, Chromium (and Postgres, if DATABASE_URL is set): what it saw, what to do.
+
+    Example:  raypool doctor --audit --repair   (orphans killed, remains removed, dead leases released)
+    """
     from raypool import doctor as checks
     from raypool.config import Settings
 
+    if repair and not audit:
+        raise typer.BadParameter("it belongs to --audit", param_hint="--repair")
+    if audit:
+        raise typer.Exit(_audit(repair=repair, as_json=as_json))
     found = asyncio.run(checks.examine(Settings()))
     if as_json:
         print_json(checks.to_json(found))
     else:
         checks.render(found, out)
     raise typer.Exit(checks.exit_code(found))
+
+
+def _audit(*, repair: bool, as_json: bool) -> int:
+    from raypool.config import Settings
+    from raypool.doctor import findings
+    from raypool.doctor.fleet_audit import audit_fleet
+
+    audited = asyncio.run(audit_fleet(Settings(), repair=repair))
+    if as_json:
+        print_json(findings.to_json(audited))
+    else:
+        findings.render(audited, out)
+    if audited.findings:
+        return FAILED
+    return 0 if audited.complete else NOT_REACHABLE
 
 
 @app.command("install-browser")
