@@ -184,7 +184,7 @@ def test_a_paused_owners_chromium_is_dead_by_the_deadline(chromium: Owner) -> No
             assert chromium.runs
             time.sleep(0.02)
         until(lambda: not chromium.runs, "Chromium is dead")
-        assert now() < deadline + 4 * PERIOD_S
+        assert now() < deadline + 2.5, "a patrol later; the machine may be busy"
         until(lambda: not chromium.driver.alive(), "the driver is dead")
         chromium.resume()
         assert chromium.path.exists(), "the owner lives: its directory is its own affair"
