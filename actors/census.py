@@ -11,6 +11,7 @@ from ray.exceptions import RayError
 from ray.util import list_named_actors
 
 from actors.names import business_of, janitor_actor
+from actors.nodes import RayNodes
 
 ANSWER_TIMEOUT_S = 8.0
 """Longer than a janitor takes to end an incarnation."""
@@ -28,15 +29,19 @@ class Census:
 
 
 async def take_census(namespace: str) -> Census:
-    """Return who lives in a fleet. This process must be connected to its Ray."""
+    """Return who lives in a fleet. This process must be connected to its Ray.
+
+    Raises:
+        NetworkError: Ray's head does not answer.
+    """
     named = await asyncio.to_thread(list_named_actors, all_namespaces=True)
     names = [actor["name"] for actor in named if actor["namespace"] == namespace]
     businesses = {name: b for name in names if (b := business_of(name)) is not None}
     said = await asyncio.gather(*(_ask(name, namespace, "describe") for name in businesses))
-    nodes = await asyncio.to_thread(ray.nodes)
+    nodes = await asyncio.to_thread(RayNodes().nodes)
     return Census(
         dict(zip(businesses.values(), said, strict=True)),
-        tuple(node["NodeID"] for node in nodes if node["Alive"]),
+        tuple(node.node_id for node in nodes if node.alive),
         ray.get_runtime_context().get_node_id(),
     )
 

@@ -12,7 +12,9 @@ from enum import StrEnum
 
 from raypool.phase import Phase
 
-ACCOUNTED_FOR = {Phase.STARTING, Phase.STOPPING, Phase.BACKOFF, "quarantined", "hibernated"}
+ACCOUNTED_FOR = frozenset({
+    Phase.STARTING, Phase.STOPPING, Phase.BACKOFF, Phase.QUARANTINED, Phase.HIBERNATED,
+})  # fmt: skip
 """Phases in which the supervisor knows why a business has no ready actor."""
 
 

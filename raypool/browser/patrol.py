@@ -104,7 +104,7 @@ class Patrol:
 
         ``directory``, ``business_id``, ``token``, ``holder_id``, ``owner`` (a state), ``owner_pid``,
         ``browser`` (a state), ``browser_pid``, ``deadline``. A directory without a ledger that can be
-        read has no business; a browser without a directory has an owner that is dead.
+        read has no business and no states; a browser without a directory has a dead owner.
         """
         known = [_seen(directory) for directory in directories()]
         present = {entry["directory"] for entry in known}
@@ -249,11 +249,25 @@ def _kill_marked(process: Process) -> None:
     process.kill()
 
 
+_NOTHING: dict[str, Any] = {
+    "directory": None,
+    "business_id": None,
+    "token": 0,
+    "holder_id": "",
+    "owner": None,
+    "owner_pid": None,
+    "browser": None,
+    "browser_pid": None,
+    "deadline": None,
+}
+"""Every entry has every name."""
+
+
 def _seen(directory: Path) -> dict[str, Any]:
     ledger = read_ledger(directory)
     if ledger is None:
-        return {"directory": str(directory), "business_id": None}
-    return {
+        return _NOTHING | {"directory": str(directory)}
+    return _NOTHING | {
         "directory": str(directory),
         "business_id": ledger.business_id,
         "token": ledger.token,
@@ -267,14 +281,10 @@ def _seen(directory: Path) -> dict[str, Any]:
 
 
 def _stray(browser: LivingBrowser) -> dict[str, Any]:
-    return {
-        "directory": None,
+    return _NOTHING | {
         "business_id": browser.business_id,
         "token": browser.token,
-        "holder_id": "",
         "owner": OwnerState.DEAD,
-        "owner_pid": None,
         "browser": BrowserState.RUNNING,
         "browser_pid": browser.pid,
-        "deadline": None,
     }

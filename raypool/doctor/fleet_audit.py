@@ -31,7 +31,7 @@ SECOND_LOOK_S = 1.0
 """What changed between two looks was under way, and is no disagreement."""
 SUPERVISOR_TIMEOUT_S = 5.0
 _AT_ONCE = 20
-_SEEN = ("business_id", "directory", "token", "holder_id", "owner", "browser", "browser_pid")
+_SEEN = ("directory", "token", "holder_id", "owner", "browser", "browser_pid")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Auditor:
 
     async def _look(self) -> list[Finding]:
         settings = self._sides.settings
-        census = await take_census(settings.namespace) if self._sides.fleet else None
+        census = await self._census()
         self._nodes, silent = await inspect_all(census, settings.namespace)
         self.notes += [f"Node {n[:8]} not looked at: no janitor answers there" for n in silent]
         records = await self._remembered(census)
@@ -117,13 +117,21 @@ class _Auditor:
             )
         )
 
+    async def _census(self) -> Census | None:
+        try:
+            if self._sides.fleet:
+                return await take_census(self._sides.settings.namespace)
+        except RaypoolError as error:
+            self._sides.missing("Actors and other nodes", error)
+        return None
+
     async def _remembered(self, census: Census | None) -> tuple[Record, ...] | None:
         """Return the records that matter here, and note the leases of all that wants or lives."""
         manager = self._sides.records
         if manager is None:
             return None
         try:
-            records = await _wanted(manager)
+            records = await _wanted(manager, self._sides.settings.cluster)
             lives = {s["business_id"] for _, seen in self._nodes.values() for s in seen}
             concerned = (
                 {r.business_id for r in records} | lives | set(census.actors if census else ())
@@ -156,8 +164,8 @@ class _Auditor:
         return found
 
 
-async def _wanted(manager: RedisSessionManager) -> tuple[Record, ...]:
-    """Return the active sessions that shall run, each with the checkpoints that are really kept."""
+async def _wanted(manager: RedisSessionManager, cluster: str) -> tuple[Record, ...]:
+    """Return the active sessions that shall run here, each with the checkpoints really kept."""
 
     async def record(session: Session) -> Record | None:
         try:
@@ -168,8 +176,9 @@ async def _wanted(manager: RedisSessionManager) -> tuple[Record, ...]:
         return Record(session.business_id, True, session.checkpoint_version, kept)
 
     found = await manager.list_sessions(desired=Desired.RUNNING)
-    active = [session for session in found if session.status is SessionStatus.ACTIVE]
-    return tuple(filter(None, await _each(record, active)))
+    active = [s for s in found if s.status is SessionStatus.ACTIVE]
+    ours = [s for s in active if s.assigned_cluster in {None, cluster}]
+    return tuple(filter(None, await _each(record, ours)))
 
 
 async def _each(ask: Callable[[T], Awaitable[U]], about: list[T]) -> list[U]:
@@ -200,4 +209,5 @@ def _actor(business_id: str, said: dict[str, Any] | None) -> Actor:
 
 
 def _local(node_id: str, seen: dict[str, Any]) -> Local:
-    return Local(node_id, **{name: seen[name] for name in _SEEN if name in seen})
+    told = {name: seen[name] for name in _SEEN if seen[name] is not None}
+    return Local(node_id, seen["business_id"], **told)

@@ -184,7 +184,7 @@ def test_a_paused_owners_chromium_is_dead_by_the_deadline(chromium: Owner) -> No
             assert chromium.runs
             time.sleep(0.02)
         until(lambda: not chromium.runs, "Chromium is dead")
-        assert now() < deadline + 4 * PERIOD_S
+        assert now() < deadline + 2.5, "a patrol later; the machine may be busy"
         until(lambda: not chromium.driver.alive(), "the driver is dead")
         chromium.resume()
         assert chromium.path.exists(), "the owner lives: its directory is its own affair"
@@ -344,7 +344,8 @@ def test_a_hostile_ledger_harms_nothing(kind: str, owner: Owner, sleeper: int) -
     assert not owner.runs
     assert patrol.killed == 1
     assert Process.of(sleeper).alive()
-    assert {"directory": str(path), "business_id": None} in patrol.inspect()
+    (seen,) = [entry for entry in patrol.inspect() if entry["directory"] == str(path)]
+    assert (seen["business_id"], seen["holder_id"], seen["owner"]) == (None, "", None)
     assert path.exists(), "it may be one that is just being made"
     os.utime(path, (0, time.time() - ABANDONED_AFTER_S - 1))
     Patrol().round(now())

@@ -56,7 +56,7 @@ def test_a_wanted_business_needs_an_actor() -> None:
     alone: dict[str, Any] = {"actors": (), "leases": (), "locals": ()}
     assert kinds(**alone) == [Kind.WANTED_WITHOUT_ACTOR]
     assert kinds(**alone, phases={}) == [Kind.WANTED_WITHOUT_ACTOR]
-    for phase in (Phase.STARTING, Phase.BACKOFF, Phase.STOPPING, "quarantined", "hibernated"):
+    for phase in (Phase.STARTING, Phase.BACKOFF, Phase.STOPPING, Phase.QUARANTINED):
         assert kinds(**alone, phases={"b": str(phase)}) == []
     assert kinds(**alone | {"leases": (replace(LEASE, cluster="other", node_id="far"),)}) == []
     assert kinds(**alone, records=(replace(RECORD, wanted=False),)) == []
