@@ -35,7 +35,7 @@ class BusinessActors:
 
     async def start(self, incarnation: Incarnation) -> Living:
         """Create the actor and bring it up; see the protocol."""
-        handle = await self._runtime.create(incarnation.business_id)
+        handle = await self._runtime.create(incarnation.business_id, incarnation.labels)
         timeout = self._settings.start_timeout
         seen: dict[str, Any] = {}
         try:

@@ -10,7 +10,7 @@ from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayError
 
 from actors.names import SUPERVISOR, business_actor
-from actors.runtime import lost
+from actors.runtime import HEAD, lost
 from raypool import calls, context
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
@@ -19,8 +19,6 @@ from raypool.store.crypto import Keyring
 T = TypeVar("T")
 PING_EVERY_S = 3.0
 PING_TIMEOUT_S = 5.0
-_HEAD = "node:__internal_head__"
-"""Resource that Ray gives to the head node alone."""
 
 
 class RayFleet:
@@ -188,7 +186,7 @@ def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle[Any]:
             "max_restarts": -1,
             "max_task_retries": -1,
             "num_cpus": 0,
-            "resources": {_HEAD: 0.001},
+            "resources": {HEAD: 0.001},
         }
         made: ActorHandle[Any] = Supervisor.options(**options).remote(  # type: ignore[attr-defined]
             settings, keyring

@@ -33,6 +33,7 @@ class Instance:
     ready_at: float = 0.0
     attempted_at: float = 0.0
     idle_after: float = 0.0
+    labels: Mapping[str, str] = field(default_factory=dict)
     supersedes: str | None = None
     """Last holder, where its death is certain."""
     supervision: Supervision = field(default_factory=Supervision)
@@ -84,6 +85,7 @@ class Instance:
         """Take over what the record holds: counters that outlive supervisors, wishes, quarantine."""
         self.number = max(self.number, session.observed.incarnation)
         self.idle_after = idle_after if session.spec.idle_after is None else session.spec.idle_after
+        self.labels = session.spec.labels
         kept = session.supervision
         if self.phase is Phase.ABSENT and kept.quarantined:
             self.supervision = kept
@@ -97,6 +99,12 @@ class Instance:
         elif self.phase is Phase.QUARANTINED and not kept.quarantined:
             self.supervision, self.error = Supervision(), None
             self.go(Phase.ABSENT)
+
+    def freed(self, now: float) -> None:
+        """Try at once: somebody let go of the business that we found locked."""
+        locked = self.error is not None and self.error.code is ErrorCodes.SESSION_LOCKED
+        if self.phase is Phase.BACKOFF and locked:
+            self.retry_at = now
 
     def hurry(self) -> None:
         """Bring the next try forward, to a second after the last: a caller waits."""

@@ -15,6 +15,7 @@ from ray.util.metrics import Gauge
 from actors.keeper import now
 from actors.names import janitor_actor
 from actors.runtime import title_process
+from actors.watchdog import watch_supervisor
 from raypool import logs
 from raypool.browser.memory import node_memory
 from raypool.browser.patrol import Patrol
@@ -39,6 +40,8 @@ class Janitor:
             description="Browsers on this node that run without a living owner. Must be 0.",
             tag_keys=("node",),
         )
+        watching = watch_supervisor(settings.namespace)
+        self._watching = asyncio.get_running_loop().create_task(watching)
         # A thread: whatever the actor's event loop is busy with, the rounds go on.
         threading.Thread(target=self._walk, name="patrol", daemon=True).start()
 

@@ -26,6 +26,8 @@ class Janitors:
     def __init__(self, runtime: RayRuntime) -> None:
         self._runtime = runtime
         self._missed: dict[str, int] = {}
+        self._handles: dict[str, Any] = {}
+        """Kept, since looking one up takes Ray's head, which may be away when it matters."""
         self.reports: Mapping[str, Mapping[str, Any]] = {}
         """What each node's janitor last said."""
 
@@ -38,7 +40,7 @@ class Janitors:
 
     async def _report(self, node_id: str) -> Mapping[str, Any] | None:
         try:
-            janitor = await self._runtime.janitor(node_id)
+            janitor = await self._janitor(node_id)
             report: Mapping[str, Any] = await self._runtime.call(
                 janitor, "report", timeout=ANSWER_TIMEOUT_S
             )
@@ -46,10 +48,15 @@ class Janitors:
             self._missed[node_id] = self._missed.get(node_id, 0) + 1
             log.warning("a janitor does not answer", node_id=node_id, error=repr(error))
             if self._missed[node_id] >= MISSES:
-                await self._runtime.kill(await self._runtime.find_janitor(node_id))
+                await self.dismiss([node_id])
                 self._missed[node_id] = 0
             return None
         return report
+
+    async def _janitor(self, node_id: str) -> Any:
+        if node_id not in self._handles:
+            self._handles[node_id] = await self._runtime.janitor(node_id)
+        return self._handles[node_id]
 
     async def state(self, node_id: str, holder_id: str) -> str | None:
         """Return what a node says of an owner's process: running, stopped or dead; None: nothing."""
@@ -66,13 +73,12 @@ class Janitors:
     async def dismiss(self, node_ids: Iterable[str]) -> None:
         """Kill the janitors of these nodes. Idempotent."""
         for node_id in node_ids:
-            await self._runtime.kill(await self._runtime.find_janitor(node_id))
+            handle = self._handles.pop(node_id, None)
+            await self._runtime.kill(handle or await self._runtime.find_janitor(node_id))
 
     async def _ask(self, node_id: str, method: str, timeout: float, *args: Any) -> Any:
         try:
-            janitor = await self._runtime.find_janitor(node_id)
-            if janitor is None:
-                return None
+            janitor = await self._janitor(node_id)
             return await self._runtime.call(janitor, method, *args, timeout=timeout)
         except (RaypoolError, TimeoutError):
             return None

@@ -1,6 +1,7 @@
 """What is decided about a life before it begins, and what is said of it when it ends. Pure data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from raypool.model import Holder
 
@@ -13,6 +14,8 @@ class Incarnation:
     session_id: str
     holder: Holder
     number: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What the node must carry."""
     supersedes: str | None = None
     """Holder whose death is certain: its lease may be taken over before it expires."""
 

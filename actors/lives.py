@@ -128,6 +128,7 @@ class Lives:
             session_id=instance.session_id,
             holder=Holder(id=uuid.uuid4().hex, cluster=self._cluster),
             number=instance.number,
+            labels=instance.labels,
             supersedes=instance.supersedes,
         )
         try:

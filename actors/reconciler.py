@@ -64,6 +64,8 @@ class Reconciler:
     def note(self, business_ids: Iterable[str], *, resync: bool = False) -> None:
         """Have these records, or all of them, read again in the next pass."""
         self._changed.update(business_ids)
+        for business_id in self._changed & self._instances.keys():
+            self._instances[business_id].freed(self._lives.clock())
         if resync:
             self._resync_at = None
         if resync or self._changed:

@@ -4,7 +4,8 @@ Ray's blocking calls run in threads; its exceptions end here.
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -18,6 +19,8 @@ from actors.names import business_actor, business_of, janitor_actor
 from raypool.errors import ErrorCodes, create_error
 
 BROWSER_RESOURCE = "browser"
+HEAD = "node:__internal_head__"
+"""Resource that Ray gives to the head node alone."""
 
 
 class RayRuntime:
@@ -38,17 +41,20 @@ class RayRuntime:
     ) -> None:
         self._namespace, self._make, self._make_janitor = namespace, make, make_janitor
 
-    async def create(self, business_id: str) -> ActorHandle[Any]:
-        """Create the actor of a business; one that has the name already is killed first."""
+    async def create(self, business_id: str, labels: Mapping[str, str]) -> ActorHandle[Any]:
+        """Create the actor of a business on a node with these *labels*.
+
+        One that has the name already is killed first.
+        """
         for _ in range(3):
             try:
-                return await asyncio.to_thread(self._create, business_id)
+                return await asyncio.to_thread(self._create, business_id, labels)
             except ValueError:  # the name is taken: by an actor that is dying, or by a stray
                 await self.kill(await self.find(business_id))
                 await asyncio.sleep(0.1)
-        return await asyncio.to_thread(self._create, business_id)
+        return await asyncio.to_thread(self._create, business_id, labels)
 
-    def _create(self, business_id: str) -> ActorHandle[Any]:
+    def _create(self, business_id: str, labels: Mapping[str, str]) -> ActorHandle[Any]:
         options: dict[str, Any] = {
             "name": business_actor(business_id),
             "namespace": self._namespace,
@@ -58,6 +64,8 @@ class RayRuntime:
             "num_cpus": 0,
             "scheduling_strategy": "SPREAD",
         }
+        if labels:
+            options["label_selector"] = dict(labels)
         offered = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if offered.get(BROWSER_RESOURCE):
             options["resources"] = {BROWSER_RESOURCE: 1}
@@ -129,6 +137,33 @@ class RayRuntime:
         """Kill an actor's process at once. Idempotent."""
         if actor is not None:
             await asyncio.to_thread(ray.kill, actor, no_restart=True)
+
+
+async def ping(name: str, namespace: str, timeout: float) -> bool:
+    """Tell whether a named actor answered, or there is none that could."""
+    try:
+        actor = await asyncio.to_thread(ray.get_actor, name, namespace)
+        await asyncio.wait_for(_awaited(actor.ping.remote()), timeout)
+    except TimeoutError:
+        return False
+    except (ValueError, RayError):
+        return True
+    return True
+
+
+async def restart(name: str, namespace: str) -> None:
+    """Kill a named actor so that Ray starts it again. Nothing when there is none."""
+    with contextlib.suppress(ValueError, RayError):
+        actor = await asyncio.to_thread(ray.get_actor, name, namespace)
+        await asyncio.to_thread(ray.kill, actor, no_restart=False)
+
+
+def on_head() -> bool:
+    """Tell whether this process runs on the head node."""
+    here = ray.get_runtime_context().get_node_id()
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    heads = [n["NodeID"] for n in nodes if HEAD in n.get("Resources", {})]
+    return here in heads
 
 
 def _janitor_options(namespace: str, node_id: str) -> dict[str, Any]:

@@ -125,8 +125,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=10_000,
-        description="Browsers that a local Ray may run at once; "
-        "0: what the memory allows (400 MB each).",
+        description="Browsers that a node may run at once, if it offers as many; for a local Ray "
+        "0 means what the memory allows (400 MB each).",
     )
     idle_after: float = _named(
         "RAYPOOL_IDLE_AFTER",

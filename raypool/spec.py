@@ -60,6 +60,9 @@ class SessionSpec(Frozen):
     idle_after: float | None = Field(default=None, gt=0)
     """Seconds without a call after which the browser may be closed; None: the fleet's setting."""
     probe: Probe | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels that a node must carry to run it (``ray start --labels``), as Ray selects them:
+    ``{"zone": "eu"}``, ``{"disk": "!spinning"}``, ``{"zone": "in(eu,us)"}``."""
     context: dict[str, JsonValue] = Field(default_factory=dict)
     """Options of Playwright's ``new_context``, by its own names."""
 
