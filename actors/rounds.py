@@ -23,7 +23,7 @@ ROUND_S = 0.5
 PING_EVERY_S = 2.0
 PING_TIMEOUT_S = 3.0
 PAGE_EVERY_S = 5.0
-PAGE_TIMEOUT_S = 10.0
+PAGE_TIMEOUT_S = 5.0
 STORE_EVERY_S = 10.0
 MEMORY_EVERY_S = 10.0
 MISSES = 2
@@ -87,7 +87,7 @@ class Rounds:
         """Bytes of driver and browser when last looked at."""
         self.store_due = False
         """Whether the store must be looked at in the next round: it was away."""
-        self._stopped, self._missed = 0, 0
+        self._stopped, self._missed, self._hung = 0, 0, 0
         self._last: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -133,19 +133,15 @@ class Rounds:
         return self._missed >= MISSES and self._replace("it does not answer")
 
     def _replace(self, reason: str) -> bool:
-        self._stopped, self._missed = 0, 0
+        self._stopped, self._missed, self._hung = 0, 0, 0
         self._orders.rebuild(reason)
         return True
 
     async def _upkeep(self) -> None:
         """Do what takes the page for itself."""
-        if self._due("page", PAGE_EVERY_S):
-            off_before = self._place.off_line_seconds()
-            try:
-                await self._place.present.check_page(PAGE_TIMEOUT_S)
-            except BrowserError as error:
-                if self._on_line() and self._place.off_line_seconds() == off_before:
-                    self._replace(error.message)
+        # An attached driver may hold a dialog open on purpose: that hangs a page as well.
+        if not self._visits.present and self._due("page", PAGE_EVERY_S):
+            if not await self._page_answers():
                 return
         if self.store_due or self._due("store", STORE_EVERY_S):
             await self._reassure()
@@ -153,6 +149,20 @@ class Rounds:
             await self._visits.look_after(self._place)
         if self._place.browser is not None and not self._visits.present:
             await self._recycle(self._place.browser.started_at, self._place.browser.pages_opened)
+
+    async def _page_answers(self) -> bool:
+        """Look whether the page's scripts come to an end; replace the browser when they never do."""
+        off_before = self._place.off_line_seconds()
+        try:
+            await self._place.present.check_page(PAGE_TIMEOUT_S)
+        except BrowserError as error:
+            if self._on_line() and self._place.off_line_seconds() == off_before:
+                self._hung += 1
+                if self._hung >= MISSES:
+                    self._replace(error.message)
+            return False
+        self._hung = 0
+        return True
 
     async def _reassure(self) -> None:
         try:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from raypool.errors import RaypoolError
+from raypool.errors import InstanceNotReady, RaypoolError
 from raypool.logs import get_logger
 from raypool.tickets import RENEW_EVERY_S
 
@@ -65,9 +65,15 @@ class Visit:
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
             try:
-                await self._doors.stay(self._business_id, self._ticket_id)
+                await self._stay()
             except RaypoolError as error:
                 log.warning("not attached any more", error=error.message)
+
+    async def _stay(self) -> None:
+        try:
+            await self._doors.stay(self._business_id, self._ticket_id)
+        except InstanceNotReady:  # not heard of for too long: the same ticket lets us in again
+            await self._doors.attach(self._business_id, self._ticket_id)
 
 
 @asynccontextmanager
