@@ -140,9 +140,9 @@ class Rounds:
     async def _upkeep(self) -> None:
         """Do what takes the page for itself."""
         # An attached driver may hold a dialog open on purpose: that hangs a page as well.
-        if not self._visits.present and self._due("page", PAGE_EVERY_S):
-            if not await self._page_answers():
-                return
+        due = not self._visits.present and self._due("page", PAGE_EVERY_S)
+        if due and not await self._page_answers():
+            return
         if self.store_due or self._due("store", STORE_EVERY_S):
             await self._reassure()
         if self._place.browser is not None:
