@@ -46,6 +46,7 @@ class ErrorCodes(StrEnum):
     STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
     STORAGE_READ_ONLY = "STORAGE_READ_ONLY"
     STORAGE_FULL = "STORAGE_FULL"
+    STORAGE_NOT_REPLICATED = "STORAGE_NOT_REPLICATED"
     STORAGE_NOT_SAVED = "STORAGE_NOT_SAVED"
     STORAGE_ACCESS_DENIED = "STORAGE_ACCESS_DENIED"
     STORAGE_UNSUPPORTED = "STORAGE_UNSUPPORTED"
@@ -206,6 +207,13 @@ CODES: Mapping[ErrorCodes, CodeInfo] = {
         True,
         "Redis is out of memory or its disk is full.",
         "Give it more memory or disk; nothing that was acknowledged is lost.",
+    ),
+    ErrorCodes.STORAGE_NOT_REPLICATED: CodeInfo(
+        _ST,
+        True,
+        "Redis took the write, but too few of its replicas have it.",
+        "Bring the replicas back (INFO replication on the primary), or lower RAYPOOL_REPLICAS or "
+        "RAYPOOL_DURABILITY. The write may have happened; repeating it is safe.",
     ),
     ErrorCodes.STORAGE_NOT_SAVED: CodeInfo(
         _ST,

@@ -5,7 +5,14 @@ import socket
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from raypool.errors import ErrorCodes, create_error
@@ -65,6 +72,20 @@ class Settings(BaseSettings):
         gt=0,
         le=10 * 365 * 86_400,
         description="Seconds that a session outlives its last activity.",
+    )
+    durability: Literal["server", "replica", "replica_fsync"] = _named(
+        "RAYPOOL_DURABILITY",
+        "server",
+        description="When a write counts as done: when the `server` has it (as safe as its "
+        "`appendfsync`), when a `replica` has it too, or when both have it on disk "
+        "(`replica_fsync`; Redis 7.2 or Valkey). Needs REDIS_URL.",
+    )
+    replicas: int = _named(
+        "RAYPOOL_REPLICAS",
+        1,
+        ge=1,
+        le=16,
+        description="How many replicas must have a write, unless RAYPOOL_DURABILITY is `server`.",
     )
     database_url: SecretStr | None = _named(
         "DATABASE_URL",
@@ -205,6 +226,15 @@ class Settings(BaseSettings):
         if value is not None and value.get_secret_value().partition("://")[0] not in REDIS_SCHEMES:
             raise ValueError(
                 f"the URL must begin with one of {', '.join(f'{s}://' for s in REDIS_SCHEMES)}"
+            )
+        return value
+
+    @field_validator("durability")
+    @classmethod
+    def _has_replicas(cls, value: str, info: ValidationInfo) -> str:
+        if value != "server" and info.data.get("redis_url") is None:
+            raise ValueError(
+                "the embedded server has no replicas: set REDIS_URL, or leave it unset"
             )
         return value
 

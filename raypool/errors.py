@@ -253,6 +253,7 @@ _BY_CODE: Mapping[ErrorCodes, type[RaypoolError]] = {
     ErrorCodes.STORAGE_UNAVAILABLE: StoreUnavailable,
     ErrorCodes.STORAGE_READ_ONLY: StoreUnavailable,
     ErrorCodes.STORAGE_FULL: StoreUnavailable,
+    ErrorCodes.STORAGE_NOT_REPLICATED: StoreUnavailable,
     ErrorCodes.STORAGE_NOT_SAVED: StoreUnavailable,
     ErrorCodes.STORAGE_CORRUPT: CheckpointCorrupt,
 }

@@ -17,17 +17,19 @@ from raypool.errors import ErrorCodes, create_error
 from raypool.store import scripts
 from raypool.store.client import build_client, close_client, partitions_for, shown, translated
 from raypool.store.crypto import DataKey, Keyring
+from raypool.store.durability import Durability
 from raypool.store.keys import SCHEMA, Keys
 from raypool.store.records import Records
 from raypool.store.server_check import ServerReport, inspect_server
 
-_LANES = {"data": (5.0, 16), "leases": (2.0, 4)}
+_LANES = {"data": (5.0, 16), "waits": (5.0, 16), "leases": (2.0, 4)}
 """Seconds to wait for an answer, and connections, by what they are for."""
 
 
 @dataclass(frozen=True)
 class _Lane:
     client: Any
+    timeout: float
     turns: asyncio.Semaphore
     """A pool that has no connection left refuses instead of waiting, so callers queue here."""
 
@@ -40,10 +42,19 @@ class Connection:
         prefix: What every key begins with.
         keyring: Master keys.
         name: Shown by ``CLIENT LIST``.
+        durability: What a write has to have reached before a call returns.
     """
 
-    def __init__(self, url: SecretStr, prefix: str, keyring: Keyring, name: str) -> None:
+    def __init__(
+        self,
+        url: SecretStr,
+        prefix: str,
+        keyring: Keyring,
+        name: str,
+        durability: Durability = Durability(),  # noqa: B008 -- frozen
+    ) -> None:
         self.url, self.keyring = url, keyring
+        self._durability = durability
         self.records = Records(keyring, prefix)
         self.keys = Keys(prefix, partitions_for(url))
         self._name = f"{name}-{os.getpid()}"
@@ -93,11 +104,21 @@ class Connection:
             keys: All keys that it touches.
             args: Its arguments.
             urgent: A lease hangs on it: it does not queue behind states of megabytes.
+
+        Raises:
+            StoreUnavailable: Also when it was written, but not where the durability wants it.
         """
-        lane = self._lane("leases" if urgent else "data")
+        waits = self._durability.waits and name not in scripts.READING
+        # Writes that wait for replicas hold their connections: reads have others.
+        lane = self._lane("leases" if urgent else "waits" if waits else "data")
         with translated(self.url):
             async with lane.turns:
-                return await scripts.call(lane.client, name, keys, args)
+                if not waits:
+                    return await scripts.call(lane.client, name, keys, args)
+                wait = self._durability.command(lane.timeout)
+                reply, counted = await scripts.call_and_wait(lane.client, name, keys, args, wait)
+        self._durability.check(reply, counted)
+        return reply
 
     async def command(self, *parts: Any) -> Any:
         """Run one command."""
@@ -125,7 +146,7 @@ class Connection:
             client = build_client(
                 self.url, f"{self._name}-{name}", timeout=timeout, connections=width
             )
-            self._lanes[key] = _Lane(client, asyncio.Semaphore(width))
+            self._lanes[key] = _Lane(client, timeout, asyncio.Semaphore(width))
         return self._lanes[key]
 
     def email_index(self, email: str) -> str:
@@ -158,6 +179,7 @@ class Connection:
                     f"Redis at {shown(self.url)}: {problem.message}",
                     recovery=problem.recovery,
                 )
+        self._durability.check_server(report)
         self._report = report
 
     async def _open_meta(self) -> tuple[DataKey, str]:

@@ -29,6 +29,7 @@ from raypool.store.changes import Changes, parse_changes, parse_wishes
 from raypool.store.checkpoints import RedisCheckpoints
 from raypool.store.connection import Connection
 from raypool.store.crypto import Keyring
+from raypool.store.durability import Durability
 from raypool.store.events import Events
 from raypool.store.indexes import Indexes
 from raypool.store.leases import RedisLeases
@@ -55,7 +56,11 @@ class RedisSessionManager:
             raise _no_server()
         self._settings = settings
         self._connection = Connection(
-            settings.redis_url, settings.redis_prefix, keyring, f"raypool-{settings.cluster}"
+            settings.redis_url,
+            settings.redis_prefix,
+            keyring,
+            f"raypool-{settings.cluster}",
+            Durability(settings.durability, settings.replicas),
         )
         self._indexes = Indexes(self._connection)
         self._writer = Writer(self._connection, self._indexes)

@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import socket
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -26,7 +25,7 @@ from raypool.store.memory import MemoryStore
 from raypool.store.scripts import source
 from raypool.store.sessions import RedisSessionManager
 from tests.contract.proxy import LossyProxy
-from tests.contract.servers import PASSWORD, clustered, program, running
+from tests.contract.servers import PASSWORD, clustered, free_port, program, running
 
 from pydantic import SecretStr  # isort: skip
 
@@ -61,11 +60,16 @@ class Fleet:
 
     def manager(self, **changes: Any) -> RedisSessionManager:
         """Return another manager on the same data, as another process would have one."""
-        given = {"url": self.url, "prefix": self.prefix, "keys": self.keys, **changes}
+        given = {"url": self.url, "prefix": self.prefix, **changes}
+        keys = given.pop("keys", self.keys)
         settings = Settings(
-            redis_url=given["url"], redis_prefix=given["prefix"], session_ttl=60, lease_ttl=2
+            redis_url=given.pop("url"),
+            redis_prefix=given.pop("prefix"),
+            session_ttl=60,
+            lease_ttl=2,
+            **given,
         )
-        manager = RedisSessionManager(settings, Keyring.parse(SecretStr(given["keys"])))
+        manager = RedisSessionManager(settings, Keyring.parse(SecretStr(keys)))
         self.opened.append(manager)
         return manager
 
@@ -114,24 +118,13 @@ def servers() -> Iterator[Callable[[str], str]]:
                     _ = pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
                     raise AssertionError
                 urls[kind] = stack.enter_context(
-                    clustered(server, directory, _free_port())
+                    clustered(server, directory, free_port())
                     if kind == "cluster"
                     else running(server, directory)
                 )
             return urls[kind]
 
         yield start
-
-
-def _free_port() -> int:
-    # A cluster's second port is 10,000 above the first: both must be free.
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            with suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 10_000))
-                return port
 
 
 @pytest_asyncio.fixture(params=["valkey", "redis"])

@@ -42,6 +42,8 @@ class LossyProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        if self._tasks:  # clients that have left: a task that ends by itself closes its sockets
+            await asyncio.wait(self._tasks, timeout=1)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,10 +1,13 @@
 """Real servers for the contract: small, on unix sockets, gone after the test run."""
 
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis
@@ -24,13 +27,13 @@ def program(kind: str) -> Path | None:
 @contextmanager
 def running(server: Path, directory: Path, *options: str) -> Iterator[str]:
     """Run *server* on a socket in *directory*; gives its URL, password included."""
-    socket = directory / "s"
-    command = [server, "--port", "0", "--unixsocket", socket, "--dir", directory, "--save", "",
+    path = directory / "s"
+    command = [server, "--port", "0", "--unixsocket", path, "--dir", directory, "--save", "",
                "--appendonly", "yes", "--requirepass", PASSWORD, *options]  # fmt: skip
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        url = f"unix://:{PASSWORD}@{socket}"
+        url = f"unix://:{PASSWORD}@{path}"
         _wait_for(url)
         yield url
     finally:
@@ -49,6 +52,77 @@ def clustered(server: Path, directory: Path, port: int) -> Iterator[str]:
             while b"cluster_state:ok" not in _info(admin):
                 time.sleep(0.02)
         yield f"redis+cluster://:{PASSWORD}@127.0.0.1:{port}"
+
+
+@contextmanager
+def replicated(server: Path, directory: Path) -> Iterator[tuple[str, str]]:
+    """Run a primary with one replica that is in step; gives the URLs of both."""
+    port = free_port()
+    primary, replica = directory / "1", directory / "2"
+    primary.mkdir()
+    replica.mkdir()
+    listen = ["--port", str(port), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"]
+    follow = ["--replicaof", "127.0.0.1", str(port), "--masterauth", PASSWORD,
+              "--appendfsync", "always"]  # fmt: skip
+    with running(server, primary, *listen) as url, running(server, replica, *follow) as copy:
+        with Redis.from_url(copy) as admin:
+            _until(lambda: admin.info("replication").get("master_link_status") == "up")
+        yield url, copy
+
+
+@contextmanager
+def clustered_with_replica(server: Path, directory: Path) -> Iterator[tuple[str, str]]:
+    """Run a cluster of one primary and one replica; gives its URL, and the replica's own."""
+    primary, replica, ports = directory / "1", directory / "2", (free_port(), free_port())
+    primary.mkdir()
+    replica.mkdir()
+    options = ["--port", str(ports[1]), "--cluster-enabled", "yes", "--cluster-config-file",
+               str(replica / "nodes"), "--bind", "127.0.0.1", "--masterauth", PASSWORD,
+               "--appendfsync", "always"]  # fmt: skip
+    with clustered(server, primary, ports[0]) as url, running(server, replica, *options) as copy:
+        with Redis.from_url(copy) as admin, Redis(port=ports[0], password=PASSWORD) as first:
+            admin.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+            mine = first.execute_command("CLUSTER", "MYID").decode()
+            _until(lambda: mine.encode() in _nodes(admin))
+            admin.execute_command("CLUSTER", "REPLICATE", mine)
+            _until(lambda: admin.info("replication").get("master_link_status") == "up")
+            _until(lambda: first.info("replication")["connected_slaves"] == 1)
+        yield url, copy
+
+
+def free_port() -> int:
+    """Return a port that nobody uses, nor the one 10,000 above: a cluster takes both."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            with suppress(OSError, OverflowError):
+                second.bind(("127.0.0.1", port + 10_000))
+                return port
+
+
+@contextmanager
+def paused(url: str) -> Iterator[None]:
+    """Stop the process of the server at *url* for the block; its connections stay open."""
+    with Redis.from_url(url) as admin:
+        pid = int(admin.info("server")["process_id"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _nodes(admin: Redis) -> bytes:
+    text = admin.execute_command("CLUSTER", "NODES")
+    return text if isinstance(text, bytes) else str(text).encode()
+
+
+def _until(check: Callable[[], object], timeout: float = 15) -> None:
+    deadline = time.monotonic() + timeout
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def _info(admin: "Redis") -> bytes:

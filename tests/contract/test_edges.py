@@ -26,9 +26,9 @@ from raypool.store.crypto import Keyring
 from raypool.store.embedded import EmbeddedServer
 from raypool.store.memory import MemoryStore
 from raypool.store.sessions import RedisSessionManager
-from tests.contract.conftest import Fleet, Stores, _free_port, holder, new_fleet
+from tests.contract.conftest import Fleet, Stores, holder, new_fleet
 from tests.contract.proxy import LossyProxy
-from tests.contract.servers import PASSWORD, program, running
+from tests.contract.servers import PASSWORD, free_port, program, running
 
 
 async def test_twenty_at_once_leave_one_active(stores: Stores) -> None:
@@ -276,7 +276,7 @@ def sentinel(directory: Path) -> Iterator[tuple[str, PlainRedis]]:
     server = program("redis")
     if server is None:
         pytest.skip("there is no redis server on this machine")
-    primary, port = _free_port(), _free_port()
+    primary, port = free_port(), free_port()
     config = directory / "sentinel.conf"
     config.write_text(
         f"port {port}\nbind 127.0.0.1\nsentinel monitor mine 127.0.0.1 {primary} 1\n"

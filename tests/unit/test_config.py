@@ -43,6 +43,8 @@ GOOD = [
     ("REDIS_URL", "unix:///run/redis.sock", "redis_url", None),
     ("REDIS_PREFIX", "p:", "redis_prefix", "p:"),
     ("SESSION_TTL", "60", "session_ttl", 60.0),
+    ("RAYPOOL_DURABILITY", "server", "durability", "server"),
+    ("RAYPOOL_REPLICAS", "2", "replicas", 2),
     ("DATABASE_URL", "postgresql://h/db", "database_url", None),
     ("RAYPOOL_ENCRYPTION_KEYS", "a,b", "encryption_keys", None),
     ("RAYPOOL_CHROMIUM", "/opt/chromium", "chromium", Path("/opt/chromium")),
@@ -101,6 +103,9 @@ BAD = [
     ("SESSION_TTL", "0", "greater than 0"),
     ("SESSION_TTL", "a day", "valid number"),
     ("SESSION_TTL", "nan", "finite number"),
+    ("RAYPOOL_DURABILITY", "disk", "'server', 'replica' or 'replica_fsync'"),
+    ("RAYPOOL_DURABILITY", "replica", "set REDIS_URL"),
+    ("RAYPOOL_REPLICAS", "0", "greater than or equal to 1"),
     ("RAYPOOL_RAY_ADDRESS", "head", "should match pattern"),
     ("RAYPOOL_NAMESPACE", "a b", "should match pattern"),
     ("RAYPOOL_CLUSTER", "x" * 65, "at most 64 characters"),
@@ -209,3 +214,10 @@ def test_a_nodes_other_variables_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> 
     driver = Settings(session_ttl=7)
     monkeypatch.setenv("SESSION_TTL", "a day")
     assert driver.on_this_node().session_ttl == 7
+
+
+def test_replicas_need_a_server_that_has_some() -> None:
+    """The embedded server would refuse every write."""
+    with pytest.raises(ConfigurationError, match="RAYPOOL_DURABILITY.*REDIS_URL"):
+        Settings(durability="replica")
+    assert Settings(durability="replica", redis_url="redis://h").replicas == 1
