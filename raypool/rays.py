@@ -24,21 +24,28 @@ _CLIENT_PORT = 10001
 """Where ``ray://`` leads when the address names no port."""
 LOOPBACK = "127.0.0.2"
 """Loopback too. Ray would replace 127.0.0.1 by the address of the host."""
-_ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Workers run at nice 15 by default, and browsers would inherit it.
-    "RAY_worker_niceness": "0",
-    # One low-memory event must not take many actors: Ray counts only a worker's own memory, not its
-    # browser's, and by default kills as many workers as it thinks it takes.
-    "RAY_worker_killing_policy_by_group": "true",
+_ENVIRONMENT_FILE = Path(__file__).with_name("ray.env")
+_FOR_CLUSTERS = {  # nothing to find out about a node of one's own; logs are for people
+    "RAY_health_check_period_ms",
+    "RAY_health_check_timeout_ms",
+    "RAY_health_check_failure_threshold",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S",
+    "RAY_LOGGING_CONFIG_ENCODING",
 }
+
+
+def local_environment() -> dict[str, str]:
+    """Return the variables of ``ray.env`` that a local fleet runs with; docs/ray.md explains each."""
+    lines = _ENVIRONMENT_FILE.read_text().splitlines()
+    pairs = (line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    return {name: value for name, value in pairs if name not in _FOR_CLUSTERS}
 
 
 def start_local(settings: Settings, token_file: Path) -> str:
     """Start a Ray of our own on the loopback interface and connect to it; return its address."""
     _use_token(token_file)
-    os.environ.update(_ENVIRONMENT)
+    for name, value in local_environment().items():
+        os.environ.setdefault(name, value)
     slots = settings.max_live_per_node or max(
         2, psutil.virtual_memory().total // MEMORY_PER_BROWSER
     )

@@ -17,7 +17,10 @@ from raypool.config import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILES = ("docker-compose.yml", "docker-compose.dev.yml")
-DEPLOY_FILES = (*COMPOSE_FILES, "cluster.yaml", "redis.conf", "Dockerfile", ".dockerignore")
+RAY_ENVIRONMENT = "raypool/ray.env"
+DEPLOY_FILES = (
+    *COMPOSE_FILES, "cluster.yaml", RAY_ENVIRONMENT, "redis.conf", "Dockerfile", ".dockerignore",
+)  # fmt: skip
 SECRETS = (
     "REDIS_PASSWORD",
     "RAY_AUTH_TOKEN",
@@ -136,8 +139,24 @@ def services_of_both() -> Document:
     return merged
 
 
+def ray_environment() -> dict[str, str]:
+    """Return what ray.env sets, refusing a line that Docker, a shell and Python read differently."""
+    lines = [x for x in text(RAY_ENVIRONMENT).splitlines() if x and not x.startswith("#")]
+    assert all(re.fullmatch(r"RAY_\w+=[\w.]+", line) for line in lines), lines
+    assert len({line.partition("=")[0] for line in lines}) == len(lines), "one is set twice"
+    return dict(line.split("=") for line in lines)
+
+
 def ray_variables(command: str) -> dict[str, str]:
+    """Return the variables of Ray's own that a command line sets."""
     return dict(re.findall(r"\b(RAY_\w+)=(\S+?);?(?=\s|$)", command))
+
+
+def ray_flags(command: str) -> dict[str, str]:
+    """Return the flags of the ``ray start`` in a command line."""
+    words = shlex.split(command.partition("ray start")[2])
+    pairs = (word.partition("=") for word in words if word.startswith("--"))
+    return {name: value for name, _, value in pairs}
 
 
 def cluster_commands() -> list[str]:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 import jsonschema
 import pytest
 
+from raypool import rays
 from tests.unit.deploy_checks import (
     COMPOSE_FILES,
     DEPLOY_FILES,
     OTHERS_VARIABLES,
+    RAY_ENVIRONMENT,
     SECRETS,
     Document,
     check_cluster,
@@ -21,12 +23,16 @@ from tests.unit.deploy_checks import (
     cluster_commands,
     load,
     programs_of,
+    ray_environment,
+    ray_flags,
     ray_knows,
     ray_variables,
     services_of_both,
     settings,
     text,
 )
+
+NO_DRAIN = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # no browser there to move away
 
 
 @pytest.mark.parametrize("name", COMPOSE_FILES)
@@ -75,7 +81,7 @@ def test_every_command_starts_a_program_of_its_image() -> None:
     assert started == {"valkey-server", "ray", "raypool", "wait"}
 
 
-@pytest.mark.parametrize("name", [*COMPOSE_FILES, "cluster.yaml"])
+@pytest.mark.parametrize("name", [*COMPOSE_FILES, "cluster.yaml", RAY_ENVIRONMENT])
 def test_variables_are_spelled_as_their_readers_spell_them(name: str) -> None:
     """Each RAYPOOL_, REDIS_ and SESSION_ variable is a setting, each RAY_ variable one of Ray's."""
     code = re.sub(r"(?m)(^|\s)#.*$", "", text(name))
@@ -86,17 +92,53 @@ def test_variables_are_spelled_as_their_readers_spell_them(name: str) -> None:
 
 
 def test_every_node_runs_with_the_same_ray_settings() -> None:
-    """Compose and the cluster launcher give head and workers one set of Ray variables."""
+    """Compose and the cluster launcher take Ray's variables from ray.env and set no others."""
     services = services_of_both()
-    nodes = [services[n]["environment"] for n in ("ray-head", "ray-worker", "raypool")]
-    sets = [{k: v for k, v in node.items() if k.startswith("RAY_")} for node in nodes]
-    starts = [command for command in cluster_commands() if "ray start" in command]
-    assert len(starts) == 2
-    sets += [
-        ray_variables(c) | {"RAY_AUTH_TOKEN_PATH": sets[0]["RAY_AUTH_TOKEN_PATH"]} for c in starts
-    ]
-    assert all(variables == sets[0] for variables in sets)
-    assert sets[0]["RAY_AUTH_MODE"] == "token"
+    own = {"ray-worker": {}, "ray-head": NO_DRAIN, "raypool": NO_DRAIN}
+    for name, variables in own.items():
+        assert services[name]["env_file"] == [RAY_ENVIRONMENT]
+        environment = services[name]["environment"].items()
+        assert {k: v for k, v in environment if k.startswith("RAY_")} == {
+            "RAY_AUTH_TOKEN_PATH": "/etc/raypool/ray_token", **variables
+        }  # fmt: skip
+    commands = [command for command in cluster_commands() if "ray stop" not in command]
+    assert len(commands) == 3
+    for command in commands:
+        assert command.startswith(f"set -a; . ~/raypool-src/{RAY_ENVIRONMENT}; . ~/raypool.env;")
+        assert ray_variables(command) == {}
+
+
+def test_nodes_of_one_role_start_alike() -> None:
+    """What both deployments say to a head, and to a worker, is the same."""
+    services = services_of_both()
+    head, worker = (c for c in cluster_commands() if "ray start" in c)
+    for service, command in (("ray-head", head), ("ray-worker", worker)):
+        ours, theirs = ray_flags(" ".join(services[service]["command"])), ray_flags(command)
+        both = (ours.keys() & theirs.keys()) - {"--address", "--dashboard-host", "--resources"}
+        assert {f: ours[f] for f in both} == {f: theirs[f] for f in both}
+        assert "--object-store-memory" in both
+
+
+def test_a_local_fleet_runs_with_the_same_settings() -> None:
+    """It leaves out only what is said of the nodes of a cluster, and nothing that does not exist."""
+    left_out = set(ray_environment()) - set(rays.local_environment())
+    assert left_out == rays._FOR_CLUSTERS
+    assert rays.local_environment().items() <= ray_environment().items()
+
+
+def test_every_ray_variable_is_explained() -> None:
+    """docs/ray.md has a row for each line of ray.env, with its value."""
+    rows = dict(re.findall(r"(?m)^\| `(RAY_\w+)` \| `([\w.]+)` \| .{20,} \|$", text("docs/ray.md")))
+    assert ray_environment().items() <= rows.items()
+
+
+def test_a_node_ends_the_whole_family_and_one_worker_at_a_time() -> None:
+    """The settings that a fleet of browsers cannot do without."""
+    assert ray_environment().items() >= {
+        "RAY_AUTH_MODE": "token", "RAY_worker_niceness": "0",
+        "RAY_process_group_cleanup_enabled": "true",
+        "RAY_worker_killing_policy_by_group": "true", "RAY_memory_monitor_refresh_ms": "1000",
+    }.items()  # fmt: skip
 
 
 def test_businesses_land_on_workers_only() -> None:
@@ -112,7 +154,7 @@ def test_businesses_land_on_workers_only() -> None:
 def test_workers_are_given_the_time_that_a_drain_takes() -> None:
     """Docker kills a worker only after Ray's own drain deadline and 30 seconds more."""
     worker = services_of_both()["ray-worker"]
-    drain = int(worker["environment"]["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    drain = int(ray_environment()["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
     assert int(worker["stop_grace_period"].removesuffix("s")) >= drain + 30
 
 
