@@ -64,7 +64,7 @@ async def check_orphans() -> Check:
         "orphans",
         Level.WARN,
         f"Browsers whose owner is dead: {len(suspects)} (of {businesses})",
-        "Start the fleet on this node (`raypool up`): it kills them before it starts its own.",
+        "Run `raypool doctor --audit --repair` here, or start the fleet (`raypool up`).",
     )
 
 

@@ -122,8 +122,11 @@ class Owner:
 
 
 @pytest.fixture(autouse=True)
-def _own_tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _own_tmp(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Every test has a node of its own, as far as the temporary directory makes one."""
+    tmp_path_factory.getbasetemp()  # pytest's own directory is made where all tests find it
     short = tempfile.mkdtemp(prefix="rp-")
     monkeypatch.setattr(tempfile, "tempdir", short)
     monkeypatch.setenv("TMPDIR", short)
