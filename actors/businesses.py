@@ -107,10 +107,10 @@ class BusinessActors:
         """Wait for the end."""
         return await self._runtime.death(living.actor, living.node_id)
 
-    async def owner_state(self, living: Living, holder_id: str) -> str | None:
-        """Return what its node says of its process; see the protocol."""
-        return await self._janitors.state(living.node_id, holder_id)
+    async def owner_state(self, node_id: str, holder_id: str) -> str | None:
+        """Return what a node says of an owner; see the protocol."""
+        return await self._janitors.state(node_id, holder_id)
 
-    async def end(self, living: Living, holder_id: str) -> bool:
-        """Have its node kill process and browser; see the protocol."""
-        return await self._janitors.end(living.node_id, holder_id)
+    async def end(self, node_id: str, holder_id: str) -> bool:
+        """Have a node kill an owner and its browser; see the protocol."""
+        return await self._janitors.end(node_id, holder_id)

@@ -75,6 +75,10 @@ class Instance:
         """Tell whether this life has done anything."""
         return bool(self.vitals.get("commands")) or now - self.ready_at >= PROGRESS_S
 
+    def used(self) -> None:
+        """Take it that somebody uses it, until it says how long it has been idle."""
+        self.vitals = {**self.vitals, "idle_for": 0.0}
+
     def heard(self, vitals: Mapping[str, Any]) -> None:
         """Take note of what the actor says of itself."""
         self.vitals, self.silent_since = vitals, None
@@ -87,11 +91,12 @@ class Instance:
         self.idle_after = idle_after if session.spec.idle_after is None else session.spec.idle_after
         self.labels = session.spec.labels
         kept = session.supervision
+        if not self.attempted_at and self.supervision == Supervision():
+            self.supervision = kept
         if self.phase is Phase.ABSENT and kept.quarantined:
             self.supervision = kept
             self.go(Phase.QUARANTINED)
         elif self.phase is Phase.ABSENT and not self.attempted_at and kept.retry_at:
-            self.supervision = kept
             wait = (kept.retry_at - datetime.now(UTC)).total_seconds()
             if wait > 0:
                 self.retry_at = now + wait

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from actors.instance import Instance
 from actors.life import Death, Incarnation, StopResult
 from actors.orders import Orders
-from actors.ports import Actors
+from actors.ports import Actors, Handle
 from raypool.crashes import LOCKED_RETRY_S, backoff, failed
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.logs import get_logger
-from raypool.model import Desired, Holder
+from raypool.model import Desired, Holder, Supervision
 from raypool.phase import Phase
 from raypool.store.base import LeaseStore, SessionStore
 from raypool.store.leases import locked
@@ -105,7 +105,7 @@ class Lives:
             return
         handle, seen = found
         if seen is None:
-            instance.go(Phase.UNKNOWN)  # it did not answer: that is not absent
+            await self._unheard(instance, handle)
             return
         instance.holder_id = seen.get("holder_id", "")
         if seen.get("phase") not in _PRESENT:
@@ -121,6 +121,26 @@ class Lives:
         instance.heard(seen)
         self._orders.give(self._watch(instance))
         log.info("instance adopted", business_id=instance.business_id)
+
+    async def _unheard(self, instance: Instance, handle: Handle) -> None:
+        """Ask the node that its lease names for an actor that we do not know and cannot hear."""
+        instance.go(Phase.UNKNOWN)  # it did not answer: that is not absent
+        instance.silent_since = instance.silent_since or self.clock()
+        silent_for = self.clock() - instance.silent_since
+        held = await self._leases.get(instance.business_id)
+        if held is None and silent_for < PATIENCE_S:
+            return
+        if held is not None:
+            node_id, holder_id = held.holder.node_id, held.holder.id
+            state = await self._actors.owner_state(node_id, holder_id)
+            if not _is_over(state, silent_for):
+                return
+            if await self._actors.end(node_id, holder_id):
+                instance.supersedes = holder_id
+        await self._actors.kill(handle)
+        if instance.phase is Phase.UNKNOWN and instance.handle is None:
+            instance.silent_since = None
+            instance.go(Phase.ABSENT)
 
     async def _start(self, instance: Instance) -> None:
         incarnation = Incarnation(
@@ -161,7 +181,7 @@ class Lives:
         instance.retry_at = self.clock() + delay
         await self._remember(instance, error, delay)
         quarantined = instance.supervision.quarantined
-        instance.go(Phase.QUARANTINED if quarantined else Phase.BACKOFF)
+        _out(instance, Phase.QUARANTINED if quarantined else Phase.BACKOFF)
         log.warning(
             "start failed", business_id=instance.business_id, error=str(error), retry_in=delay
         )
@@ -204,10 +224,12 @@ class Lives:
         instance.restarts += 1
         instance.handle, instance.resting = None, False
         instance.supersedes = instance.holder_id if death.certain else None
+        if instance.progressed(self.clock()):
+            instance.supervision = Supervision()  # what went before is no loop
         if self.clock() - instance.ready_at >= STEADY_S and not instance.supervision.deaths:
             # A first death: at once, but remembered, should others follow.
             await self._remember(instance, _lost(death), 0.0)
-            instance.go(Phase.ABSENT)
+            _out(instance, Phase.ABSENT)
             return
         await self._failed(instance, _lost(death), instance.holder_id)
 
@@ -233,14 +255,14 @@ class Lives:
     async def _suspect(self, instance: Instance, silent_for: float) -> None:
         """Ask the node of a silent instance for its process: silence alone is no death."""
         handle = instance.handle
-        state = await self._actors.owner_state(handle, instance.holder_id)
+        state = await self._actors.owner_state(handle.node_id, instance.holder_id)
         if instance.handle is not handle or not instance.alive:
             return
-        if state is None or (state == "running" and silent_for < PATIENCE_S):
+        if not _is_over(state, silent_for):
             if silent_for >= SUSPECT_AFTER_S:
                 instance.go(Phase.UNKNOWN)
             return
-        certain = await self._actors.end(handle, instance.holder_id)
+        certain = await self._actors.end(handle.node_id, instance.holder_id)
         await self._actors.kill(handle)
         if instance.handle is handle and instance.phase is not Phase.STOPPING:
             reason = f"it did not answer for {silent_for:.1f} s; its process was {state}"
@@ -279,6 +301,7 @@ class Lives:
             result = await self._actors.hibernate(handle, idle_for, timeout)
         finally:
             instance.resting = False
+            instance.used()  # or it would be told again before it was heard
         if result is None or instance.handle is not handle:
             return
         instance.go(Phase.STOPPING)  # from here on its death is no surprise
@@ -291,10 +314,26 @@ class Lives:
 
     async def _note_rest(self, instance: Instance) -> None:
         """Write what is desired now. Not written it is still desired to run, and starts again."""
+        session_id = instance.session_id
         try:
-            await self._records.update_session(instance.session_id, desired=Desired.HIBERNATED)
+            session = await self._records.get_session(session_id)
+            if session is not None and session.desired is Desired.RUNNING:
+                await self._records.update_session(
+                    session_id, expected_version=session.version, desired=Desired.HIBERNATED
+                )
         except RaypoolError as error:
             log.warning("not noted", business_id=instance.business_id, error=error.message)
+
+
+def _out(instance: Instance, phase: Phase) -> None:
+    """Note that an instance is gone; one that was told to stop meanwhile is its stop's business."""
+    if instance.phase is not Phase.STOPPING:
+        instance.go(phase)
+
+
+def _is_over(state: str | None, silent_for: float) -> bool:
+    """Tell whether a silent owner is to be ended, by what its node says of its process."""
+    return state is not None and (state != "running" or silent_for >= PATIENCE_S)
 
 
 def _lost(death: Death) -> RaypoolError:

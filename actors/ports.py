@@ -178,9 +178,9 @@ class Actors(Protocol):
         """Wait for the end."""
         ...
 
-    async def owner_state(self, handle: Any, holder_id: str) -> str | None:
-        """Return what its node says of its process (running, stopped, dead); None: it says nothing."""
+    async def owner_state(self, node_id: str, holder_id: str) -> str | None:
+        """Return what a node says of an owner (running, stopped, dead); None: it says nothing."""
 
-    async def end(self, handle: Any, holder_id: str) -> bool:
-        """Have its node kill process and browser; True when nothing of them is left."""
+    async def end(self, node_id: str, holder_id: str) -> bool:
+        """Have a node kill an owner and its browser; True when nothing of them is left."""
         ...

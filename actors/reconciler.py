@@ -8,8 +8,8 @@ there are: records are read when the event stream names them, all of them only n
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from actors.instance import Instance
@@ -181,19 +181,25 @@ class Reconciler:
     async def _settled(self, business_id: str, asked_at: float) -> None:
         def settled() -> bool:
             instance = self._instance(business_id)
-            ready = instance.phase is Phase.READY and not instance.resting
+            up = instance.phase is Phase.READY and instance.handle is not None
+            ready = up and not instance.resting
             return ready or instance.fatal(asked_at) is not None
 
         while not settled():
             if business_id not in self._wishes:
                 await self._wish(business_id)
             self._lives.wake()
-            async with self._lives.changed:
-                try:
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await self._lives.changed.wait_for(settled)
-                except TimeoutError:
-                    continue
+            await self._changed_for(business_id, settled)
+
+    async def _changed_for(self, business_id: str, settled: Callable[[], bool]) -> None:
+        """Wait until it has settled, or went to rest meanwhile; not for longer than a moment."""
+        wished = business_id in self._wishes
+        async with self._lives.changed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await self._lives.changed.wait_for(
+                        lambda: settled() or (wished and business_id not in self._wishes)
+                    )
 
     async def _wish(self, business_id: str) -> None:
         """See to it that the record of a business that somebody waits for wants it to run."""

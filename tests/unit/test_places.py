@@ -1,4 +1,4 @@
-"""What the nodes offer is what Ray says of them, within the settings."""
+"""What the nodes offer: what Ray says, within the settings, less what their janitors warn of."""
 
 from dataclasses import dataclass
 

@@ -1,90 +1,13 @@
 """The reconciler brings what lives to what the records want, whatever happens in between."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from actors.life import Death, Incarnation, StopResult
-from actors.lives import Lives
-from actors.reconciler import Reconciler
-from raypool.errors import ErrorCodes, RaypoolError, SessionLocked, create_error
-from raypool.model import Desired
+from raypool.errors import ErrorCodes, RaypoolError, SessionLocked, SessionNotFound, create_error
+from raypool.model import Desired, Supervision
 from raypool.phase import Phase
-from raypool.store.memory import MemoryStore
-
-
-class World:
-    """Actors that live and die as a test says; remembers every life."""
-
-    def __init__(self) -> None:
-        self.lives: list[Incarnation] = []
-        self.alive: dict[str, asyncio.Future[Death]] = {}
-        self.failures: list[Exception] = []
-        self.described: dict[str, dict[str, Any] | None] = {}
-        self.stopped: list[str] = []
-        self.hold = asyncio.Event()
-        self.hold.set()
-
-    async def start(self, incarnation: Incarnation) -> str:
-        self.lives.append(incarnation)
-        await self.hold.wait()
-        if self.failures:
-            raise self.failures.pop(0)
-        self.alive[incarnation.business_id] = asyncio.get_running_loop().create_future()
-        return incarnation.business_id
-
-    async def find(self, business_id: str) -> tuple[str, dict[str, Any] | None] | None:
-        if business_id not in self.described:
-            return None
-        self.alive.setdefault(business_id, asyncio.get_running_loop().create_future())
-        return business_id, self.described[business_id]
-
-    async def businesses(self) -> list[str]:
-        return sorted(self.described)
-
-    async def stop(self, handle: str, timeout: float) -> StopResult:
-        self.stopped.append(handle)
-        return StopResult(handle, saved=True, checkpoint_version=1)
-
-    async def kill(self, handle: str) -> None:
-        self.alive.pop(handle, None)
-
-    async def death(self, handle: str) -> Death:
-        return await self.alive[handle]
-
-    def die(self, business_id: str, *, certain: bool = True) -> None:
-        self.alive.pop(business_id).set_result(Death(certain, "killed by the test"))
-
-
-class Stage:
-    """A reconciler with its surroundings, and a clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.store = MemoryStore()
-        self.world = World()
-        self.lives = Lives(
-            self.world, "here", lambda: None, clock=lambda: self.now, dice=lambda: 1.0
-        )
-        self.reconciler = Reconciler(self.store.sessions, self.lives)
-
-    async def want(self, business_id: str, desired: Desired = Desired.RUNNING) -> None:
-        await self.store.sessions.ensure_active(business_id, desired=desired)
-
-    async def settle(self) -> float | None:
-        """Reconcile and let every order that can finish do so."""
-        delay = None
-        for _ in range(4):
-            delay = await self.reconciler.reconcile()
-            for _ in range(20):
-                await asyncio.sleep(0)
-        return delay
-
-    def phase(self, business_id: str) -> Phase:
-        rows = {row["business_id"]: row for row in self.reconciler.overview()}
-        return rows[business_id]["phase"] if business_id in rows else Phase.ABSENT
+from tests.unit.fleet_world import Actor, Stage
 
 
 @pytest.fixture
@@ -94,11 +17,13 @@ async def stage() -> Stage:
 
 async def test_what_is_desired_runs_and_a_settled_world_needs_nothing(stage: Stage) -> None:
     """Each desired business gets one life; then there is nothing to do."""
-    await stage.want("a")
-    await stage.want("b")
+    await stage.want("a", "b")
     assert await stage.settle() is None
     assert sorted(life.business_id for life in stage.world.lives) == ["a", "b"]
     assert stage.phase("a") is stage.phase("b") is Phase.READY
+
+
+# -- deaths --------------------------------------------------------------------------------------
 
 
 async def test_a_death_is_followed_by_the_next_incarnation(stage: Stage) -> None:
@@ -115,12 +40,31 @@ async def test_a_death_is_followed_by_the_next_incarnation(stage: Stage) -> None
     assert stage.phase("a") is Phase.READY
 
 
+async def test_a_death_after_work_is_never_waited_for(stage: Stage) -> None:
+    """However often it comes: what has done something in between is in no crash loop."""
+    await stage.want("a")
+    await stage.settle()
+    for number in range(10):
+        stage.world.vitals["a"] = {"commands": 1}
+        await stage.ask()
+        stage.now += 2
+        stage.world.die("a")
+        await stage.settle()
+        assert len(stage.world.lives) == number + 2
+        assert stage.phase("a") is Phase.READY
+
+
 async def test_a_death_that_nobody_can_vouch_for_supersedes_nothing(stage: Stage) -> None:
     """When only the node was lost, the old owner may still act: its lease must expire first."""
     await stage.want("a")
     await stage.settle()
     stage.now += 10
     stage.world.die("a", certain=False)
+    await stage.settle()
+    assert len(stage.world.lives) == 1
+    assert stage.phase("a") is Phase.BACKOFF
+    await stage.store.leases.release(stage.world.held["a"])
+    stage.now += 6
     await stage.settle()
     assert stage.world.lives[1].supersedes is None
 
@@ -129,12 +73,12 @@ async def test_a_failed_start_waits_its_turn_and_is_tried_again(stage: Stage) ->
     """After a failure the next try comes after the backoff, not before."""
     stage.world.failures = [create_error(ErrorCodes.BROWSER_START_FAILED, "no memory")]
     await stage.want("a")
-    delay = await stage.settle()
+    assert await stage.settle() == 1.0
     assert stage.phase("a") is Phase.BACKOFF
-    assert delay is not None
-    assert 0 < delay <= 1.0
+    stage.now += 0.9
+    await stage.settle()
     assert len(stage.world.lives) == 1
-    stage.now += delay
+    stage.now += 0.1
     await stage.settle()
     assert stage.phase("a") is Phase.READY
     assert len(stage.world.lives) == 2
@@ -150,22 +94,64 @@ async def test_an_instance_that_dies_at_once_backs_off(stage: Stage) -> None:
     assert len(stage.world.lives) == 1
 
 
-async def test_a_locked_business_is_tried_when_its_holder_may_be_gone(stage: Stage) -> None:
-    """The wait after SessionLocked is at least what remains of the lease."""
-    stage.world.failures = [SessionLocked("held elsewhere", retry_after=12.0)]
+# -- leases --------------------------------------------------------------------------------------
+
+
+async def test_a_business_that_is_held_elsewhere_costs_no_actor(stage: Stage) -> None:
+    """The lease is looked at every few seconds; a caller is told who holds it."""
+    lease = await stage.hold_elsewhere("a")
     await stage.want("a")
-    delay = await stage.settle()
-    assert delay is not None
-    assert delay >= 12.0
+    for _ in range(5):
+        delay = await stage.settle()
+        assert delay is not None
+        assert 0 < delay <= 6
+        stage.now += delay
+    assert stage.world.lives == []
+    assert (await stage.session("a")).supervision == Supervision()
+    with pytest.raises(SessionLocked, match="cluster elsewhere"):
+        await stage.reconciler.await_ready("a", 0.02)
+    await stage.store.leases.release(lease)
+    stage.now += 6
+    await stage.settle()
+    assert stage.phase("a") is Phase.READY
+
+
+async def test_a_lease_that_was_taken_at_the_last_moment_is_no_failure(stage: Stage) -> None:
+    """The actor is refused instead: tried again in seconds, remembered as nothing bad."""
+    stage.world.failures = [SessionLocked("held elsewhere", retry_after=900.0) for _ in range(9)]
+    await stage.want("a")
+    for _ in range(9):
+        delay = await stage.settle()
+        assert delay == pytest.approx(5.2)
+        stage.now += delay
+    await stage.settle()
+    assert stage.phase("a") is Phase.READY
+    assert (await stage.session("a")).supervision == Supervision()
+
+
+# -- stops ---------------------------------------------------------------------------------------
 
 
 async def test_what_is_not_desired_any_more_is_stopped(stage: Stage) -> None:
     """The record says stopped: the instance is stopped, and forgotten."""
     await stage.want("a")
     await stage.settle()
-    await stage.want("a", Desired.STOPPED)
+    await stage.want("a", desired=Desired.STOPPED)
     assert await stage.settle() is None
     assert stage.world.stopped == ["a"]
+    assert stage.reconciler.overview() == []
+
+
+async def test_what_was_handed_over_is_stopped(stage: Stage) -> None:
+    """Its lease is free for the other cluster, and this one does not start it again."""
+    await stage.want("a")
+    await stage.settle()
+    session = await stage.session("a")
+    await stage.store.sessions.update_session(session.id, assigned_cluster="elsewhere")
+    stage.reconciler.note(["a"])
+    assert await stage.settle() is None
+    assert stage.world.stopped == ["a"]
+    assert await stage.store.leases.get("a") is None
     assert stage.reconciler.overview() == []
 
 
@@ -175,88 +161,34 @@ async def test_a_stop_during_a_start_waits_for_it(stage: Stage) -> None:
     await stage.want("a")
     await stage.settle()
     assert stage.phase("a") is Phase.STARTING
-    await stage.want("a", Desired.STOPPED)
+    await stage.want("a", desired=Desired.STOPPED)
     await stage.settle()
     assert stage.phase("a") is Phase.STOPPING
     stage.world.hold.set()
     await stage.settle()
     assert stage.world.stopped == ["a"]
-    assert stage.world.alive == {}
+    assert stage.world.living == []
 
 
-async def test_a_new_supervisor_adopts_what_lives(stage: Stage) -> None:
-    """A ready actor is taken over as it is: no second life is begun."""
+async def test_a_stop_during_a_start_that_fails_is_a_stop(stage: Stage) -> None:
+    """There is nothing to stop; it is not tried again, and says that it had not come up."""
+    stage.world.failures = [create_error(ErrorCodes.BROWSER_START_FAILED, "no memory")]
+    stage.world.hold.clear()
     await stage.want("a")
-    stage.world.described["a"] = {
-        "phase": Phase.READY, "session_id": "s", "holder_id": "h", "incarnation": 7,
-    }  # fmt: skip
-    await stage.reconciler.adopt()
-    assert await stage.settle() is None
-    assert stage.world.lives == []
-    stage.now += 10
-    stage.world.described.clear()
-    stage.world.die("a")
     await stage.settle()
-    (life,) = stage.world.lives
-    assert (life.supersedes, life.number) == ("h", 8)
-
-
-async def test_a_half_started_actor_is_not_adopted(stage: Stage) -> None:
-    """Whoever was starting it is gone: it is killed, and a new life is begun in its place."""
-    await stage.want("a")
-    stage.world.described["a"] = {"phase": Phase.STARTING, "holder_id": "h", "session_id": "s"}
-    await stage.reconciler.adopt()
-    stage.world.described.clear()
+    await stage.want("a", desired=Desired.STOPPED)
+    stopping = await stage.waiting(stage.reconciler.stop("a"))
+    stage.world.hold.set()
     await stage.settle()
-    (life,) = stage.world.lives
-    assert life.supersedes == "h"
-
-
-async def test_unknown_is_not_absent(stage: Stage) -> None:
-    """An actor that does not answer is neither replaced nor forgotten; one that answers is adopted."""
-    await stage.want("a")
-    stage.world.described["a"] = None
-    await stage.reconciler.adopt()
-    await stage.settle()
-    assert stage.phase("a") is Phase.UNKNOWN
-    assert stage.world.lives == []
-    stage.world.described["a"] = {
-        "phase": Phase.READY, "session_id": "s", "holder_id": "h", "incarnation": 1,
-    }  # fmt: skip
-    await stage.settle()
-    assert stage.phase("a") is Phase.READY
-    assert stage.world.lives == []
-
-
-async def test_a_caller_gets_the_error_that_waiting_cannot_mend(stage: Stage) -> None:
-    """await_ready raises a fatal error of its own try at once instead of waiting."""
-    stage.world.failures = [create_error(ErrorCodes.BROWSER_NOT_FOUND, "no Chromium")]
-    await stage.want("a")
-    waiting = asyncio.ensure_future(stage.reconciler.await_ready("a", 30))
-    await stage.settle()
-    with pytest.raises(RaypoolError) as caught:
-        await waiting
-    assert caught.value.code is ErrorCodes.BROWSER_NOT_FOUND
-
-
-async def test_a_caller_in_a_hurry_shortens_the_backoff(stage: Stage) -> None:
-    """Somebody waits: the next try comes a second after the last, not minutes later."""
-    stage.world.failures = [create_error(ErrorCodes.BROWSER_START_FAILED, "x") for _ in range(5)]
-    await stage.want("a")
-    for _ in range(4):
-        stage.now += await stage.settle() or 0
-    assert await stage.settle() == pytest.approx(16.0)
-    waiting = asyncio.ensure_future(stage.reconciler.await_ready("a", 30))
-    await asyncio.sleep(0)
-    stage.now += 1.0
-    await stage.settle()
-    assert (await waiting).phase is Phase.READY
+    result = await stopping
+    assert (result.saved, result.why) == (False, "it had not come up")
+    assert len(stage.world.lives) == 1
+    assert stage.reconciler.overview() == []
 
 
 async def test_close_stops_everything_and_starts_nothing(stage: Stage) -> None:
     """Going down stops each instance and keeps what is desired in the records."""
-    await stage.want("a")
-    await stage.want("b")
+    await stage.want("a", "b")
     await stage.settle()
     results = await stage.reconciler.close(5)
     assert sorted(result.business_id for result in results) == ["a", "b"]
@@ -267,32 +199,137 @@ async def test_close_stops_everything_and_starts_nothing(stage: Stage) -> None:
     assert len(wanted) == 2
 
 
+async def test_a_down_whose_caller_is_gone_is_no_down(stage: Stage) -> None:
+    """The fleet goes on: what was stopped meanwhile comes back."""
+    await stage.want("a")
+    await stage.settle()
+    stage.world.hold.clear()
+    closing = await stage.waiting(stage.reconciler.close(5))
+    closing.cancel()
+    stage.world.hold.set()
+    await stage.settle()
+    assert stage.phase("a") is Phase.READY
+    assert len(stage.world.lives) == 2
+
+
+# -- a new supervisor ------------------------------------------------------------------------------
+
+
+async def test_a_new_supervisor_adopts_what_lives(stage: Stage) -> None:
+    """A ready actor is taken over as it is: no second life is begun, and its death is seen."""
+    await stage.want("a")
+    await stage.settle()
+    stage.new_supervisor()
+    await stage.reconciler.adopt()
+    assert await stage.settle() is None
+    (first,) = stage.world.lives
+    stage.now += 10
+    stage.world.die("a")
+    await stage.settle()
+    _, second = stage.world.lives
+    assert (second.supersedes, second.number) == (first.holder.id, first.number + 1)
+
+
+async def test_a_half_started_actor_is_not_adopted(stage: Stage) -> None:
+    """Whoever was starting it is gone: it is killed, and a new life is begun in its place."""
+    await stage.want("a")
+    stage.world.strangers["a"] = {"phase": Phase.STARTING, "holder_id": "h", "session_id": "s"}
+    await stage.reconciler.adopt()
+    stage.world.strangers.clear()
+    await stage.settle()
+    assert stage.world.killed == [Actor("a", "h", "")]
+    (life,) = stage.world.lives
+    assert life.supersedes == "h"
+
+
+async def test_unknown_is_not_absent(stage: Stage) -> None:
+    """An actor that does not answer is neither replaced nor forgotten; one that answers is adopted."""
+    await stage.want("a")
+    await stage.settle()
+    stage.new_supervisor()
+    said, stage.world.strangers["a"] = stage.world.strangers["a"], None
+    stage.world.states["a"] = "running"
+    await stage.reconciler.adopt()
+    await stage.settle()
+    assert stage.phase("a") is Phase.UNKNOWN
+    stage.world.strangers["a"] = said
+    await stage.settle()
+    assert stage.phase("a") is Phase.READY
+    assert len(stage.world.lives) == 1
+
+
+# -- callers ---------------------------------------------------------------------------------------
+
+
+async def test_a_caller_gets_the_error_that_waiting_cannot_mend(stage: Stage) -> None:
+    """await_ready raises a fatal error of its own try at once instead of waiting."""
+    stage.world.failures = [create_error(ErrorCodes.BROWSER_NOT_FOUND, "no Chromium")]
+    await stage.want("a")
+    waiting = await stage.waiting(stage.reconciler.await_ready("a", 30))
+    await stage.settle()
+    with pytest.raises(RaypoolError) as caught:
+        await waiting
+    assert caught.value.code is ErrorCodes.BROWSER_NOT_FOUND
+
+
+async def test_a_caller_of_a_business_without_a_record_does_not_wait(stage: Stage) -> None:
+    """There is nothing to wait for, and nothing is remembered of it."""
+    with pytest.raises(SessionNotFound):
+        await stage.reconciler.await_ready("nobody", 30)
+    await stage.settle()
+    assert stage.reconciler.overview() == []
+
+
+async def test_a_caller_in_a_hurry_shortens_the_backoff(stage: Stage) -> None:
+    """Somebody waits: the next try comes a second after the last, not minutes later."""
+    stage.world.failures = [create_error(ErrorCodes.STORAGE_UNAVAILABLE, "x") for _ in range(5)]
+    await stage.want("a")
+    for _ in range(4):
+        stage.now += await stage.settle() or 0
+    assert await stage.settle() == pytest.approx(16.0)
+    waiting = await stage.waiting(stage.reconciler.await_ready("a", 30))
+    stage.now += 1.0
+    await stage.settle()
+    assert (await waiting).phase is Phase.READY
+
+
+async def test_an_instance_that_just_died_is_not_ready(stage: Stage) -> None:
+    """Also while its death is being written down, which takes as long as the store wants."""
+    await stage.want("a")
+    await stage.settle()
+    stage.now += 10
+    write, go_on = stage.store.sessions.supervise, asyncio.Event()
+
+    async def slowly(session_id: str, supervision: Supervision) -> None:
+        await go_on.wait()
+        await write(session_id, supervision)
+
+    stage.store.sessions.supervise = slowly  # type: ignore[method-assign]
+    stage.world.die("a")
+    waiting = await stage.waiting(stage.reconciler.await_ready("a", 30))
+    assert not waiting.done()
+    go_on.set()
+    await stage.settle()
+    assert (await waiting).number == 2
+
+
+async def test_a_late_caller_is_told_what_the_business_waits_for(stage: Stage) -> None:
+    """The phase, and the last error."""
+    stage.world.failures = [create_error(ErrorCodes.BROWSER_START_FAILED, "no memory")]
+    await stage.want("a")
+    await stage.settle()
+    with pytest.raises(RaypoolError, match=r"it is backoff \(last error: no memory\)") as caught:
+        await stage.reconciler.await_ready("a", 0.02)
+    assert caught.value.code is ErrorCodes.BROWSER_INSTANCE_NOT_READY
+
+
 async def test_starts_are_bounded(stage: Stage) -> None:
     """Twenty businesses at once do not become twenty starts at once."""
     stage.world.hold.clear()
-    for number in range(20):
-        await stage.want(f"b{number}")
+    await stage.want(*(f"b{number}" for number in range(20)))
     await stage.settle()
     assert len(stage.world.lives) == 4
     stage.world.hold.set()
     for _ in range(6):
         await stage.settle()
     assert len(stage.world.lives) == 20
-
-
-async def test_a_failed_read_of_the_records_stops_nobody(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When the records cannot be read the pass is given up; it must not look like nothing is wanted."""
-    await stage.want("a")
-    await stage.settle()
-    unreachable: Callable[..., Any] = _unreachable
-    monkeypatch.setattr(stage.store.sessions, "list_sessions", unreachable)
-    with pytest.raises(RaypoolError):
-        await stage.reconciler.reconcile()
-    assert stage.world.stopped == []
-    assert stage.phase("a") is Phase.READY
-
-
-async def _unreachable(**_: Any) -> Any:
-    raise create_error(ErrorCodes.STORAGE_UNAVAILABLE, "away")
