@@ -149,16 +149,18 @@ def test_off_line_is_a_condition_of_what_runs() -> None:
 
 
 def test_the_instances_own_conditions_are_kept() -> None:
-    """They come before the reason; those of the record only where the instance says nothing."""
+    """They come before the reason; those of the record where a live one says nothing, for now."""
     old, new = (
         Condition(type="Started", reason="Warnings", message=m, since=START) for m in ("old", "new")
     )
     session = _session(observed=Observed(conditions=(old,)))
     running = status_of(session, {}, {"phase": Phase.READY, "conditions": (new,)})
     assert running.conditions == (new,)
-    first, reason = status_of(session, {**FAILED}, {}).conditions
+    first, reason = status_of(session, {"phase": Phase.UNKNOWN}, {}).conditions
     assert first == old
     assert reason.type == NOT_RUNNING
+    (alone,) = status_of(session, {**FAILED}, {}).conditions
+    assert alone.type == NOT_RUNNING  # what a browser said that is gone says nothing any more
 
 
 def test_the_next_try_is_told() -> None:
