@@ -47,6 +47,9 @@ def build_client(
     options: dict[str, Any] = {
         # Without it, clients made from a URL do not retry at all.
         "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), retries),
+        # A retry makes the connection anew. Where a name moves to the new primary after a failover,
+        # open connections would lead to the old one, now a replica, for ever.
+        "retry_on_error": [theirs.ReadOnlyError],
         "socket_timeout": timeout,
         "socket_connect_timeout": min(timeout, 2.0),
         "max_connections": connections,

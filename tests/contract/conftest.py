@@ -144,8 +144,8 @@ def new_fleet(url: str) -> "FleetContext":
 class FleetContext:
     """Opens a fleet under a random prefix, closes what was opened on it."""
 
-    def __init__(self, url: str) -> None:
-        plain = url.replace("redis+cluster", "redis")
+    def __init__(self, url: str, admin: str = "") -> None:
+        plain = admin or url.replace("redis+cluster", "redis")
         prefix = f"t{uuid.uuid4().hex[:12]}:"
         self.fleet = Fleet(url, prefix, Keyring.generate(), Redis.from_url(plain))
 

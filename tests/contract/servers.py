@@ -7,7 +7,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from redis import Redis
@@ -54,20 +55,78 @@ def clustered(server: Path, directory: Path, port: int) -> Iterator[str]:
         yield f"redis+cluster://:{PASSWORD}@127.0.0.1:{port}"
 
 
+@dataclass
+class Member:
+    """One server of a group that replicates, which may be killed and started again."""
+
+    program: Path
+    directory: Path
+    port: int
+    follows: int | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[str]:
+        """Run it, reachable by other servers too; gives the URL of its socket."""
+        self.directory.mkdir(exist_ok=True)
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--masterauth", PASSWORD,
+                   "--repl-diskless-sync-delay", "0", "--appendfsync", "always"]  # fmt: skip
+        if self.follows:
+            options += ["--replicaof", "127.0.0.1", str(self.follows)]
+        with running(self.program, self.directory, *options) as url:
+            yield url
+
+    def kill(self) -> None:
+        """End it as a machine that loses its power would."""
+        with Redis(port=self.port, password=PASSWORD) as admin:
+            os.kill(int(admin.info("server")["process_id"]), signal.SIGKILL)
+
+
+def members(server: Path, directory: Path) -> tuple[Member, Member]:
+    """Return a primary and its replica, not running yet."""
+    primary = Member(server, directory / "1", free_port())
+    return primary, Member(server, directory / "2", free_port(), follows=primary.port)
+
+
 @contextmanager
 def replicated(server: Path, directory: Path) -> Iterator[tuple[str, str]]:
     """Run a primary with one replica that is in step; gives the URLs of both."""
-    port = free_port()
-    primary, replica = directory / "1", directory / "2"
-    primary.mkdir()
-    replica.mkdir()
-    listen = ["--port", str(port), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"]
-    follow = ["--replicaof", "127.0.0.1", str(port), "--masterauth", PASSWORD,
-              "--appendfsync", "always"]  # fmt: skip
-    with running(server, primary, *listen) as url, running(server, replica, *follow) as copy:
-        with Redis.from_url(copy) as admin:
-            _until(lambda: admin.info("replication").get("master_link_status") == "up")
+    primary, replica = members(server, directory)
+    with primary.running() as url, replica.running() as copy:
+        wait_in_step(copy)
         yield url, copy
+
+
+def wait_in_step(replica: str) -> None:
+    """Wait until a replica has what its primary has."""
+    with Redis.from_url(replica) as admin:
+        _until(lambda: admin.info("replication").get("master_link_status") == "up")
+
+
+@contextmanager
+def watched(server: Path, directory: Path, primary: int) -> Iterator[str]:
+    """Run three Sentinels that watch a primary with one replica; gives the URL through them."""
+    ports = [free_port() for _ in range(3)]
+    with ExitStack() as stack:
+        for port in ports:
+            config = directory / f"sentinel-{port}"
+            config.write_text(
+                f"port {port}\nbind 127.0.0.1\nsentinel monitor mine 127.0.0.1 {primary} 2\n"
+                f"sentinel auth-pass mine {PASSWORD}\nsentinel down-after-milliseconds mine 1000\n"
+                "sentinel failover-timeout mine 4000\n"
+            )
+            process = subprocess.Popen([server, config, "--sentinel"], stdout=subprocess.DEVNULL)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            admin = stack.enter_context(Redis(port=port))
+            _until(lambda admin=admin: _sees_all(admin))
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        yield f"redis+sentinel://:{PASSWORD}@{hosts}/mine"
+
+
+def _sees_all(sentinel: Redis) -> bool:
+    with suppress(RedisError):
+        return bool(sentinel.sentinel_master("mine")["num-slaves"] == 1)
+    return False
 
 
 @contextmanager

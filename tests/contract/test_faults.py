@@ -1,6 +1,7 @@
 """What holds on a real server when things go wrong: clear errors, nothing applied twice or half."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -171,19 +172,65 @@ async def test_a_full_server_says_so(lone: Fleet) -> None:
     assert await manager.get_session(made.id) is not None
     await lone.admin.config_set("maxmemory", 0)
     assert len(await manager.get_sessions_by_business("b")) == 1
+    saved = await manager.checkpoints.save(made.id, lease.token, {"tabs": b"1"}, CheckpointMeta())
+    assert saved.version == 1
 
 
-async def test_a_restarted_server_is_found_again(directory: Path, fleet: Fleet) -> None:
-    """Connections that broke are made anew, and what was acknowledged is there."""
-    server = program("valkey")
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+async def test_a_restarted_server_is_found_again(directory: Path, fleet: Fleet, kind: str) -> None:
+    """Connections that broke are made anew, what was acknowledged is there, an owner goes on."""
+    server = program(kind)
     assert server is not None
-    with running(server, directory) as url:
+    with running(server, directory, "--appendfsync", "always") as url:
         manager = await fleet.manager(url=url).open()
         made = await manager.create_session("b")
-    with pytest.raises(StoreUnavailable):
-        await manager.get_session(made.id)
+        lease = await manager.leases.acquire("b", holder(), 60)
+    for call in (manager.get_session(made.id), manager.leases.renew(lease)):
+        with pytest.raises(StoreUnavailable) as caught:
+            await call
+        assert caught.value.retryable
     with running(server, directory):
         assert await manager.get_session(made.id) == made
+        assert await manager.leases.renew(lease)
+        saved = await manager.checkpoints.save(made.id, lease.token, {}, CheckpointMeta())
+        assert saved.version == 1
+
+
+async def test_cut_connections_lose_and_double_nothing(
+    fleet: Fleet, manager: RedisSessionManager
+) -> None:
+    """An administrator or a proxy may close all connections, also in the middle of a call."""
+    made = await manager.create_session("b")
+    updates = [asyncio.create_task(manager.touch(made.id)) for _ in range(10)]
+    updates += [
+        asyncio.create_task(manager.update_session(made.id, email=f"{n}@example.com"))
+        for n in range(10)
+    ]
+    killed = 0
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        for client in await fleet.admin.client_list():
+            if client["name"].endswith("-data"):
+                killed += await fleet.admin.client_kill_filter(_id=client["id"])
+    await asyncio.gather(*updates)
+    assert killed > 3
+    found = await manager.get_session(made.id)
+    assert found is not None
+    assert found.version == made.version + 10
+
+
+async def test_a_server_that_pauses_is_waited_for(
+    fleet: Fleet, manager: RedisSessionManager
+) -> None:
+    """As one does that forks, swaps or is handed over; calls are late, not refused or doubled."""
+    made = await manager.create_session("b")
+    await manager.leases.acquire("b", holder(), 60)
+    await fleet.admin.client_pause(1000, all=False)
+    begun = time.monotonic()
+    assert await manager.get_session(made.id) == made
+    changed = await manager.update_session(made.id, email="a@example.com")
+    assert time.monotonic() - begun > 0.5
+    assert changed.version == made.version + 1
 
 
 async def test_a_wrong_key_is_found_at_the_start(
