@@ -8,18 +8,12 @@ Environment: ``CHAOS_SEED``; ``CHAOS_SECONDS``, for how long faults go on (0: ea
 ``CHAOS_KINDS``, to run some stages or faults only; ``CHAOS_PAUSED`` (0), trials of a paused owner.
 """
 
-import asyncio
-import json
 import os
 import secrets
 import sys
-import tempfile
-from dataclasses import asdict
-from pathlib import Path
 
-from tests.chaos.checker import Verdict, check
 from tests.chaos.client import say
-from tests.chaos.history import History
+from tests.chaos.scenario import scenario
 from tests.chaos.suite import STAGES, Order, suite
 
 
@@ -35,22 +29,7 @@ def main() -> int:
         kinds=_names("CHAOS_KINDS"),
     )
     say(f"CHAOS_SEED={order.seed}")
-    run = f"chaos-{secrets.token_hex(4)}"
-    with History(Path(tempfile.gettempdir()) / f"{run}.jsonl") as history:
-        verdict = check(history.events, asyncio.run(suite(run, order, history)))
-    return tell(verdict, history)
-
-
-def tell(verdict: Verdict, history: History) -> int:
-    """Print what was found; keep the history when it was a violation; return the exit code."""
-    for violation in verdict.violations:
-        say(f"VIOLATION {violation}")
-    if verdict.violations:
-        say(f"the history is in {history.path}")
-    else:
-        history.path.unlink()
-    sys.stdout.write(json.dumps(asdict(verdict.report)) + "\n")
-    return bool(verdict.violations)
+    return scenario("suite", lambda mark, history: suite(mark, order, history))
 
 
 def _number(variable: str, default: int) -> int:

@@ -1,4 +1,7 @@
-"""Scenario *acks*: `run` has returned, then actor, server and host die at once. The change stays."""
+"""Scenario *acks*: `run` has returned, then actor, server and host die at once. The change stays.
+
+After it, in the same quiet fleet, comes :mod:`tests.chaos.poison`.
+"""
 
 import asyncio
 import contextlib
@@ -14,6 +17,7 @@ from tests.chaos.evidence import Final
 from tests.chaos.fleet import own_fleet
 from tests.chaos.history import History, Kind
 from tests.chaos.nemesis import Kill, Nemesis
+from tests.chaos.poison import poison
 
 RESTART_TIMEOUT_S = 120.0
 LOOK_TIMEOUT_S = 40.0
@@ -32,7 +36,8 @@ async def acks(mark: str, trials: int, history: History, rng: Random) -> Final:
                 nemeses = everything if number % 2 else both
                 value = f"{rng.getrandbits(64):016x}"
                 await _trial(client, f"{mark}-1", site.url, value, nemeses)
-        return await aftermath(mark)
+            final = await poison(client, f"{mark}-2")
+        return final + await aftermath(mark)
 
 
 async def _trial(
@@ -56,15 +61,13 @@ async def _trial(
 
 async def _look(client: Client, business: str, url: str, deadline: float) -> None:
     read = "tests.chaos.work:read"
-    while not await client.do(
-        "read", business, read, url, idempotent=True, patience=LOOK_TIMEOUT_S
-    ):
-        if time.monotonic() > deadline:
-            return
-        await asyncio.sleep(0.2)
-        if client.history.events[-1].kind is Kind.LOST or _fleet_is_gone(client):
+    while time.monotonic() < deadline:
+        if _fleet_is_gone(client):
             with contextlib.suppress(Refused, NoAnswer):
                 await client.again()
+        if await client.do("read", business, read, url, idempotent=True, patience=LOOK_TIMEOUT_S):
+            return
+        await asyncio.sleep(0.2)
 
 
 def _fleet_is_gone(client: Client) -> bool:

@@ -18,13 +18,16 @@ from tests.chaos.nemesis import (
     Pause,
     Several,
     StepClock,
+    UnansweredProbe,
 )
 from tests.chaos.race import SecondCluster
 
 BLINK_S = 3.0
 """Shorter than a lease."""
-LEASES = 2.5
-"""Long enough for a lease to run out, and somebody else to take it."""
+HANG_S = 6.0
+"""Long enough for a health probe to find out."""
+LEASES = 2.0
+"""Lease times: long enough for one to run out, and somebody else to take it."""
 PARTITION = (
     "needs a Ray of two nodes in two network namespaces, which this suite does not build yet"
 )
@@ -38,6 +41,12 @@ def embedded(fleet: Fleet, client: Client, *, small_disk: bool) -> list[Nemesis]
         Kill("kill-redis", everywhere=True, spares_browsers=True, find=server),
         Pause("pause-redis", everywhere=True, spares_browsers=True, hold_s=BLINK_S, find=server),
         _clock(client),
+        UnansweredProbe(
+            "unanswered-probe",
+            everywhere=True,
+            spares_browsers=True,
+            supervisor=targets.titled(fleet.mark, "ray::supervisor"),
+        ),
         Several(
             "several",
             members=[
@@ -67,7 +76,8 @@ def shared(fleet: Fleet, client: Client, redis: RedisBehindLink) -> list[Nemesis
         cut("cut-redis-long", hold_s=LEASES * lease),
         LoseReply("lose-reply", link=redis.link),
         DelayReplies("delay-replies", link=redis.link, hold_s=2 * BLINK_S, **everywhere),
-        SecondCluster("two-clusters", everywhere=True, first=client, hold_s=LEASES * lease),
+        SecondCluster("two-clusters", everywhere=True, first=client, hold_s=lease),
+        SecondCluster("hand-over", everywhere=True, first=client, hold_s=lease, gently=True),
         Several(
             "several",
             members=[Kill("", find=targets.actor), cut("", silently=True, hold_s=BLINK_S)],
@@ -91,9 +101,9 @@ def _business(fleet: Fleet) -> list[Nemesis]:
         Kill("kill-actor", find=targets.actor),
         Pause("pause-actor", find=targets.actor, hold_s=long),
         Kill("kill-driver", find=targets.driver),
-        Pause("pause-driver", find=targets.driver, hold_s=long),
+        Pause("pause-driver", find=targets.driver, hold_s=HANG_S),
         Kill("kill-chromium", find=targets.chromium),
-        Pause("pause-chromium", find=targets.chromium, hold_s=long),
+        Pause("pause-chromium", find=targets.chromium, hold_s=HANG_S),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos import durability, ownership, recovery, signins
+from tests.chaos import durability, ownership, recovery, rights, signins
 from tests.chaos.evidence import Final, Run
 from tests.chaos.history import Event, Kind
 
@@ -43,7 +43,8 @@ class Verdict:
 def check(events: Sequence[Event], final: Final) -> Verdict:
     """Return what *events* and *final* say about the promises."""
     run = Run(events, final)
-    lost, doubles = durability.lost(run), ownership.double_owners(run)
+    lost = durability.lost(run)
+    doubles = [*ownership.double_owners(run), *rights.violations(run)]
     stale, out = ownership.stale_writes(run), signins.signed_out(run)
     orphans = [f"{final.orphans} browsers are left"] if final.orphans else []
     violations = [

@@ -1,5 +1,6 @@
 """The client of a run: asks scripts to work, and writes down how they fare."""
 
+import asyncio
 import sys
 from typing import Any
 
@@ -70,6 +71,10 @@ class Client:
         )
         return version
 
+    async def remove(self, business: str) -> bool:
+        """Stop a business as a user would; tell whether that was acknowledged."""
+        return bool(await self._noted("remove", business, None, ANSWER_TIMEOUT_S, "remove"))
+
     async def ready(self, business: str) -> None:
         """Let the history know the phase of a business."""
         op = self.history.add(Kind.INVOKE, READY, business)
@@ -101,9 +106,11 @@ class Client:
             if error.told["code"] == NOT_SAVED:
                 await self.checkpoint(business)  # what ran is saved, not run again
             return None
-        except NoAnswer as error:
+        except (NoAnswer, asyncio.CancelledError) as error:
             self.history.add(Kind.LOST, f, business, op, str(error))
-            return None
+            if isinstance(error, NoAnswer):
+                return None
+            raise
         self.history.add(Kind.OK, f, business, op, value)
         return value
 

@@ -17,7 +17,7 @@ from tests.chaos.link import Link
 from tests.chaos.redis_server import RedisServer
 from tests.chaos.targets import RUN_VARIABLE
 
-LEASE_TTL_S = 5.0
+LEASE_TTL_S = 8.0
 SMALL_DISK = "96m"
 """Above what a server wants to find free before it starts."""
 

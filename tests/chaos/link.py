@@ -68,6 +68,10 @@ class Link:
         text = scripts.source(script).encode()
         self._marker = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
 
+    def lose_no_reply(self) -> None:
+        """Take back what was told to :meth:`lose_reply_to`, if it has not happened."""
+        self._marker = b""
+
     async def _serve(self, client: asyncio.StreamReader, reply: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None

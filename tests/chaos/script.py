@@ -48,6 +48,11 @@ class Script:
         """Save now."""
         return (await self.pool.checkpoint(business)).version
 
+    async def remove(self, business: str) -> bool:
+        """Stop a business; its record stays."""
+        await self.pool.remove_instance(f"business:{business}")
+        return True
+
     async def status(self, business: str) -> dict[str, Any]:
         """Return what is known of a business."""
         found: dict[str, Any] = (await self.pool.status(business)).model_dump(mode="json")

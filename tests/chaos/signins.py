@@ -13,10 +13,14 @@ from typing import Any
 
 from tests.chaos.evidence import Account, RotatingAccount, Run
 from tests.chaos.history import Event, Kind
+from tests.chaos.ownership import STALE_WRITE
+from tests.chaos.recovery import READY
+from tests.chaos.rights import OUTAGE, PAUSED
 
 SIGN_IN = "sign_in"
-ROTATING = {SIGN_IN, "act", "who", "write", "read", "checkpoint"}
-"""Operations during which the site may give out cookies, or after which they are saved."""
+FAULTS = {Kind.FAULT, Kind.HEALED, Kind.RECOVERED}
+NO_COMMANDS = {STALE_WRITE, READY, PAUSED, OUTAGE}
+"""What the history has besides the commands, all of which end with the state saved."""
 
 
 def signed_out(run: Run) -> list[str]:
@@ -41,7 +45,7 @@ def judged(events: Iterable[Event]) -> tuple[int, int]:
         if event.kind in {Kind.FAULT, Kind.HEALED} and event.value is not False:
             excuse = excuse or unsaved or bool(running)
             unsaved = True  # a browser that is brought back gets a cookie that nobody has saved
-        if event.f not in ROTATING:
+        if event.f in NO_COMMANDS or event.kind in FAULTS:
             continue
         if event.kind is Kind.INVOKE:
             running.add(event.op)
@@ -61,7 +65,7 @@ def judged(events: Iterable[Event]) -> tuple[int, int]:
 
 def _seen_signed_in(event: Event) -> bool:
     value: Any = event.value
-    return event.f != "checkpoint" and isinstance(value, dict) and value["value"] is not None
+    return isinstance(value, dict) and value["value"] is not None
 
 
 def _rotating(run: Run, account: RotatingAccount) -> str | None:

@@ -96,11 +96,11 @@ class Stage:
     async def _strike(self, nemesis: Nemesis, worker: Worker) -> None:
         where = EVERYWHERE if nemesis.everywhere else worker.business
         browsers, ledger = self._browsers(), targets.live_ledger(worker.business)
-        began = time.monotonic()
         if not await self._struck(nemesis, worker.business):
             say(f"{nemesis.name} {where}: did not fire")
             await nemesis.heal()
             return
+        began = time.monotonic()
         op = self._history.add(Kind.FAULT, nemesis.name, where, value=True)
         healing = asyncio.create_task(self._heal(nemesis, where, op))
         back = await self._back(nemesis, worker, began)

@@ -59,3 +59,9 @@ async def page_url(page: Any) -> str:
     """Return where the page is, without touching anything."""
     url: str = page.url
     return url
+
+
+async def forget(page: Any, cookie: str) -> str:
+    """Take a cookie away, without a word to the site."""
+    await page.context.clear_cookies(name=cookie)
+    return cookie

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.sites.process import SiteProcess
@@ -44,7 +44,7 @@ class Log:
     """Actions that were asked for again, and not done again."""
     actions: Sequence[Action] = ()
     """In the order in which they were done."""
-    pings: Mapping[str, Sequence[float]] = ()  # type: ignore[assignment]
+    pings: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Monotonic seconds at which each document of the user pinged."""
 
 
