@@ -28,9 +28,6 @@ HANG_S = 6.0
 """Long enough for a health probe to find out."""
 LEASES = 2.0
 """Lease times: long enough for one to run out, and somebody else to take it."""
-PARTITION = (
-    "needs a Ray of two nodes in two network namespaces, which this suite does not build yet"
-)
 
 
 def embedded(fleet: Fleet, client: Client, *, small_disk: bool) -> list[Nemesis]:

@@ -4,8 +4,8 @@ import contextlib
 import os
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -18,6 +18,7 @@ from tests.chaos.redis_server import RedisServer
 from tests.chaos.targets import RUN_VARIABLE
 
 LEASE_TTL_S = 8.0
+LOCKED_AFTER_S = 15.0
 SMALL_DISK = "96m"
 """Above what a server wants to find free before it starts."""
 
@@ -30,17 +31,23 @@ class Fleet:
     settings: Settings
     log: Path
     """What its scripts say on standard error."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What else its scripts need in their environment."""
 
     async def caller(self) -> Caller:
         """Start a script that joins the fleet, or starts it."""
-        caller = Caller(self.settings, {RUN_VARIABLE: self.mark}, self.log)
+        variables = {**self.variables, RUN_VARIABLE: self.mark}
+        caller = Caller(self.settings, variables, self.log)
         await caller.start()
         return caller
 
     def beside(self, directory: Path) -> "Fleet":
-        """Return another cluster with the same Redis, its own data in *directory*."""
+        """Return another cluster with the same Redis, its own data in *directory*.
+
+        Who asks it for a business that this cluster holds is told so after a few seconds.
+        """
         mark = f"{self.mark}-beside"
-        changed = {"data_dir": directory, "cluster": mark}
+        changed = {"data_dir": directory, "cluster": mark, "start_timeout": LOCKED_AFTER_S}
         return Fleet(mark, self.settings.model_copy(update=changed), self.log)
 
 
@@ -54,7 +61,7 @@ class RedisBehindLink:
     @property
     def url(self) -> str:
         """The address of the link."""
-        return f"redis://127.0.0.1:{self.link.port}"
+        return f"redis://{self.link.host}:{self.link.port}"
 
 
 @contextlib.contextmanager
@@ -110,13 +117,13 @@ def may_mount() -> bool:
 
 
 @contextlib.asynccontextmanager
-async def redis_behind_link() -> AsyncIterator[RedisBehindLink]:
-    """Run a server of our own, with a link to it."""
+async def redis_behind_link(host: str = "127.0.0.1") -> AsyncIterator[RedisBehindLink]:
+    """Run a server of our own, with a link to it that listens at *host*."""
     with tempfile.TemporaryDirectory(prefix="rp-") as directory:
         server = RedisServer(Path(directory))
         try:
             await server.start()
-            async with Link(server.socket) as link:
+            async with Link(server.socket, host) as link:
                 yield RedisBehindLink(server, link)
         finally:
             server.stop()

@@ -24,6 +24,8 @@ class Kind(StrEnum):
     """Nobody answered; whether it had an effect is not known."""
     FAULT = "fault"
     """Value: whether it fired."""
+    MISSED = "missed"
+    """A fault that did not fire, or not to its end; it may have broken something all the same."""
     HEALED = "healed"
     RECOVERED = "recovered"
     """Value: ``seconds`` from the fault on, and whose browsers are not the ones from before

@@ -16,10 +16,11 @@ class Link:
 
     Args:
         upstream: The server's socket.
+        host: Where it listens.
     """
 
-    def __init__(self, upstream: Path) -> None:
-        self._upstream = upstream
+    def __init__(self, upstream: Path, host: str = "127.0.0.1") -> None:
+        self._upstream, self.host = upstream, host
         self._marker = b""
         self._flows = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -60,7 +61,7 @@ class Link:
         """Let everything through again; what was held back arrives now. Idempotent."""
         self._flows.set()
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, self.host, self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
     def lose_reply_to(self, script: str) -> None:

@@ -15,7 +15,7 @@ from tests.chaos.nemesis import Nemesis, happened
 LOCKED = "SESSION_LOCKED"
 ASK = "hold"
 ASK_EVERY_S = 0.2
-ANSWER_S = 20.0
+ANSWER_S = 40.0
 STARTS = 3
 
 

@@ -18,7 +18,7 @@ from tests.chaos.recovery import READY
 from tests.chaos.rights import OUTAGE, PAUSED
 
 SIGN_IN = "sign_in"
-FAULTS = {Kind.FAULT, Kind.HEALED, Kind.RECOVERED}
+BLOWS = {Kind.FAULT, Kind.MISSED, Kind.HEALED}
 NO_COMMANDS = {STALE_WRITE, READY, PAUSED, OUTAGE}
 """What the history has besides the commands, all of which end with the state saved."""
 
@@ -42,10 +42,10 @@ def judged(events: Iterable[Event]) -> tuple[int, int]:
     first, unsaved, excuse = True, False, False
     excused = unexcused = 0
     for event in events:
-        if event.kind in {Kind.FAULT, Kind.HEALED} and event.value is not False:
+        if event.kind in BLOWS:
             excuse = excuse or unsaved or bool(running)
             unsaved = True  # a browser that is brought back gets a cookie that nobody has saved
-        if event.f in NO_COMMANDS or event.kind in FAULTS:
+        if event.f in NO_COMMANDS or event.kind in {*BLOWS, Kind.RECOVERED}:
             continue
         if event.kind is Kind.INVOKE:
             running.add(event.op)

@@ -98,6 +98,7 @@ class Stage:
         browsers, ledger = self._browsers(), targets.live_ledger(worker.business)
         if not await self._struck(nemesis, worker.business):
             say(f"{nemesis.name} {where}: did not fire")
+            self._history.add(Kind.MISSED, nemesis.name, where)
             await nemesis.heal()
             return
         began = time.monotonic()

@@ -12,6 +12,8 @@ from tests.chaos.evidence import Final
 from tests.chaos.fleet import Fleet, may_mount, own_fleet, redis_behind_link
 from tests.chaos.history import History
 from tests.chaos.nemesis import Nemesis
+from tests.chaos.partition import partition
+from tests.chaos.paused import paused
 from tests.chaos.stage import Plan, Stage, at_work
 
 
@@ -40,7 +42,7 @@ class Order:
 
 async def suite(run: str, order: Order, history: History) -> Final:
     """Run the stages of *order*; return all that is left of them."""
-    final = Final(skipped={"partition": catalog.PARTITION})
+    final = Final()
     for stage in order.stages:
         say(f"stage {stage}")
         final += await STAGES[stage](f"{run}-{stage}", order, history)
@@ -94,11 +96,22 @@ async def _staged(
         return final + await aftermath(fleet.mark)
 
 
+async def _partition(mark: str, order: Order, history: History) -> Final:
+    return await partition(mark, history) if not order.kinds else Final()
+
+
+async def _paused(mark: str, order: Order, history: History) -> Final:
+    return await paused(mark, order.paused, min(order.paused, PAUSED_AT_ONCE), history)
+
+
 STAGES: Mapping[str, Callable[[str, Order, History], Awaitable[Final]]] = {
     "acks": _acks,
     "embedded": _embedded,
     "shared": _shared,
     "rebuild": _rebuild,
+    "partition": _partition,
+    "paused": _paused,
 }
+PAUSED_AT_ONCE = 5
 SHARES = {"embedded": 0.5, "shared": 0.5}
 """How the time is divided. What ends a fleet happens once each: its recovery takes Ray a minute."""

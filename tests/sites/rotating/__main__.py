@@ -24,6 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.sites.rotating")
     parser.add_argument("--directory", type=Path, required=True, help="holds the book")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen")
     parser.add_argument("--users", type=int, default=3, help="how many users there are at least")
     parser.add_argument("--ping-ms", type=int, default=100, help="how often a page pings")
     parser.add_argument("--parent-pid", type=int, help="die when this process, the parent, dies")
@@ -33,8 +34,8 @@ def main() -> None:
     book = Book(arguments.directory / "book.sqlite")
     accounts = book.ensure_accounts(arguments.users)
     handler = type("OurHandler", (Handler,), {"book": book, "ping_ms": arguments.ping_ms})
-    server = _Server(("127.0.0.1", arguments.port), handler)
-    url = f"http://127.0.0.1:{server.server_port}"
+    server = _Server((arguments.host, arguments.port), handler)
+    url = f"http://{arguments.host}:{server.server_port}"
     sys.stdout.write(json.dumps({"url": url, "users": accounts}) + "\n")
     sys.stdout.flush()
     server.serve_forever()

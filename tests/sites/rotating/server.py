@@ -55,7 +55,8 @@ class RotatingSite(SiteProcess):
         directory: Where the book is kept; a temporary one, removed at exit, if not given.
         users: How many users there are at least.
         ping_ms: How often a page pings, in milliseconds.
-        port: Where to listen on 127.0.0.1; 0 takes a free port.
+        host: Where to listen.
+        port: Where to listen there; 0 takes a free port.
         start_timeout: Seconds until a site that does not accept connections is given up.
     """
 
@@ -67,10 +68,11 @@ class RotatingSite(SiteProcess):
         *,
         users: int = 3,
         ping_ms: int = 100,
+        host: str = "127.0.0.1",
         port: int = 0,
         start_timeout: float = 30,
     ) -> None:
-        options = ("--users", str(users), "--ping-ms", str(ping_ms))
+        options = ("--users", str(users), "--ping-ms", str(ping_ms), "--host", host)
         super().__init__("tests.sites.rotating", directory, port, start_timeout, options)
 
     def listening(self, ready: dict[str, Any]) -> None:
