@@ -3,74 +3,41 @@
 Lines for people go to standard error; the last line of standard output is one JSON object. Exit 1
 when a promise was broken or a planned fault did not fire; the history is kept then.
 
-Environment: ``CHAOS_SEED``, ``CHAOS_STRIKES`` (12), ``CHAOS_SECONDS`` (strike until then instead, each
-fault at least once), ``CHAOS_ACKS`` (3), ``CHAOS_BUSINESSES`` (3), ``CHAOS_REDIS_URL`` (for *kills*; an
-embedded server otherwise).
+Environment: ``CHAOS_SEED``; ``CHAOS_SECONDS``, for how long faults go on (0: each happens once);
+``CHAOS_BUSINESSES`` (4); ``CHAOS_ACKS`` (2), trials of that scenario; ``CHAOS_STAGES`` and
+``CHAOS_KINDS``, to run some stages or faults only; ``CHAOS_PAUSED`` (0), trials of a paused owner.
 """
 
-import asyncio
-import json
 import os
 import secrets
 import sys
-import tempfile
-import time
-from dataclasses import asdict
-from pathlib import Path
-from random import Random
 
-from tests.chaos.acks import acks
-from tests.chaos.checker import Final, Verdict, check
-from tests.chaos.history import History
-from tests.chaos.kills import Plan, kills
-from tests.chaos.workload import say
-
-STRIKES = 12
+from tests.chaos.client import say
+from tests.chaos.scenario import scenario
+from tests.chaos.suite import STAGES, Order, suite
 
 
 def main() -> int:
-    """Run both scenarios and print the report; return the exit code."""
-    seed = _number("CHAOS_SEED", secrets.randbelow(2**32))
-    run = f"chaos-{secrets.token_hex(4)}"
-    path = Path(tempfile.gettempdir()) / f"{run}.jsonl"
-    say(f"CHAOS_SEED={seed}")
-    with History(path) as history:
-        verdict = asyncio.run(_run(run, seed, history))
-    for violation in verdict.violations:
-        say(f"VIOLATION {violation}")
-    if verdict.violations:
-        say(f"the history is in {path}")
-    else:
-        path.unlink()
-    sys.stdout.write(json.dumps(asdict(verdict.report)) + "\n")
-    return bool(verdict.violations)
-
-
-async def _run(run: str, seed: int, history: History) -> Verdict:
-    plan, rng = _plan(), Random(seed)
-    acknowledged = await acks(f"{run}-acks", _number("CHAOS_ACKS", 3), history, rng)
-    killed = await kills(f"{run}-kills", plan, history, rng)
-    final = Final(
-        killed.accounts,
-        acknowledged.orphans + killed.orphans,
-        acknowledged.processes + killed.processes,
+    """Run what was ordered and print the report; return the exit code."""
+    order = Order(
+        seed=_number("CHAOS_SEED", secrets.randbelow(2**32)),
+        seconds=_number("CHAOS_SECONDS", 0),
+        businesses=_number("CHAOS_BUSINESSES", 4),
+        acks=_number("CHAOS_ACKS", 2),
+        paused=_number("CHAOS_PAUSED", 0),
+        stages=_names("CHAOS_STAGES") or tuple(STAGES),
+        kinds=_names("CHAOS_KINDS"),
     )
-    return check(history.events, final)
-
-
-def _plan() -> Plan:
-    seconds = os.environ.get("CHAOS_SECONDS")
-    strikes = os.environ.get("CHAOS_STRIKES", None if seconds else str(STRIKES))
-    return Plan(
-        businesses=_number("CHAOS_BUSINESSES", 3),
-        strikes=int(strikes) if strikes else None,
-        until=time.monotonic() + float(seconds) if seconds else None,
-        redis_url=os.environ.get("CHAOS_REDIS_URL") or None,
-    )
+    say(f"CHAOS_SEED={order.seed}")
+    return scenario("suite", lambda mark, history: suite(mark, order, history))
 
 
 def _number(variable: str, default: int) -> int:
     return int(os.environ.get(variable) or default)
+
+
+def _names(variable: str) -> tuple[str, ...]:
+    return tuple(name for name in os.environ.get(variable, "").split(",") if name)
 
 
 if __name__ == "__main__":

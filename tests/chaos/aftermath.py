@@ -7,20 +7,20 @@ import time
 import psutil
 
 from raypool.browser.processes import living_browsers
-from tests.chaos.checker import Account, Final
-from tests.chaos.nemesis import fleet_processes
+from tests.chaos.evidence import Final
+from tests.chaos.targets import fleet_processes
 
 PATIENCE_S = 10.0
 
 
-async def aftermath(run: str, accounts: tuple[Account, ...] = ()) -> Final:
-    """Return what still runs of the closed fleet of *run* when it had 10 s to vanish."""
+async def aftermath(mark: str) -> Final:
+    """Return what still runs of a closed fleet when it had 10 s to vanish."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        orphans = [b for b in living_browsers() if b.business_id.startswith(f"{run}-")]
-        processes = fleet_processes(run)
+        orphans = [b for b in living_browsers() if b.business_id.startswith(f"{mark}-")]
+        processes = fleet_processes(mark)
         if not (orphans or processes) or time.monotonic() > deadline:
-            return Final(accounts, len(orphans), tuple(_shown(p) for p in processes))
+            return Final(orphans=len(orphans), processes=tuple(_shown(p) for p in processes))
         await asyncio.sleep(0.2)
 
 

@@ -20,8 +20,20 @@ class Kind(StrEnum):
     OK = "ok"
     FAIL = "fail"
     """It raised; whether it had an effect is not known."""
+    LOST = "lost"
+    """Nobody answered; whether it had an effect is not known."""
     FAULT = "fault"
+    """Value: whether it fired."""
+    MISSED = "missed"
+    """A fault that did not fire, or not to its end; it may have broken something all the same."""
+    HEALED = "healed"
     RECOVERED = "recovered"
+    """Value: ``seconds`` from the fault on, and whose browsers are not the ones from before
+    (``changed``)."""
+
+
+EVERYWHERE = "*"
+"""Business of a fault that disturbs the whole fleet."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,7 @@ class Event:
     f: str
     """What was asked (``publish``), or the fault's name."""
     business: str
+    """:data:`EVERYWHERE` for a fault that is nobody's in particular."""
     op: int
     """The same for an invocation and its end."""
     value: Any = None

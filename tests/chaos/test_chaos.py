@@ -1,4 +1,4 @@
-"""The fault suite, at its shortest: one fault of each kind, one acknowledged change."""
+"""The fault suite, at its shortest: some faults of each stage that is quick, each once."""
 
 import json
 import os
@@ -9,13 +9,20 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+KINDS = ("kill-actor", "kill-driver", "kill-chromium", "kill-supervisor")
+ACKS = ("kill-actor", "kill-redis", "forgotten-sign-in")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_businesses_outlive_one_fault_of_each_kind() -> None:
-    """Actor, driver, Chromium and server are killed; nothing acknowledged and no sign-in is lost."""
+    """Nothing acknowledged and no sign-in is lost; each fault fired, and everything came back."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CHAOS_")}
-    environment |= {"CHAOS_STRIKES": "3", "CHAOS_ACKS": "1", "CHAOS_BUSINESSES": "2"}
+    environment |= {
+        "CHAOS_STAGES": "acks,embedded",
+        "CHAOS_KINDS": ",".join(KINDS),
+        "CHAOS_ACKS": "1",
+        "CHAOS_BUSINESSES": "2",
+    }
     run = subprocess.run(
         [sys.executable, "-m", "tests.chaos"],
         cwd=REPOSITORY,
@@ -26,14 +33,8 @@ def test_businesses_outlive_one_fault_of_each_kind() -> None:
     )
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout.splitlines()[-1])
-    fired = report.pop("faults_fired")
-    assert fired == {"kill-actor": 2, "kill-chromium": 1, "kill-driver": 1, "kill-server": 1}
-    assert 0 < report.pop("p50_recovery_s") <= report.pop("p95_recovery_s")
-    assert report == {
-        "trials": 4,
-        "acknowledged_lost": 0,
-        "double_owners": 0,
-        "stale_writes_accepted": 0,
-        "orphans": 0,
-        "signed_out": 0,
-    }
+    fired = report["faults_fired"]
+    assert set(fired) == {*KINDS, *ACKS}
+    assert 0 < report["p50_recovery_s"] <= report["p95_recovery_s"]
+    zero = ("acknowledged_lost", "double_owners", "stale_writes_accepted", "orphans", "signed_out")
+    assert {name: report[name] for name in zero} == dict.fromkeys(zero, 0)

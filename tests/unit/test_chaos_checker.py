@@ -5,7 +5,8 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.checker import Account, Final, Verdict, check, percentile
+from tests.chaos.checker import Verdict, check, percentile
+from tests.chaos.evidence import Account, Final
 from tests.chaos.history import Event, History, Kind, read
 from tests.sites.server import Counters
 
@@ -32,7 +33,7 @@ def clean() -> list[Event]:
         (Kind.FAULT, "kill-actor", 2, True),
         (Kind.INVOKE, "who", 3, None),
         (Kind.OK, "who", 3, ran(EMAIL, 3.0, 4.0, pid=2)),
-        (Kind.RECOVERED, "kill-actor", 2, 1.5),
+        (Kind.RECOVERED, "kill-actor", 2, {"seconds": 1.5, "changed": []}),
         (Kind.INVOKE, "stale_write", 6, 7),
         (Kind.FAIL, "stale_write", 6, REFUSED),
     )
@@ -42,7 +43,8 @@ def final(*, orphans: int = 0, processes: tuple[str, ...] = (), **site: int) -> 
     """Return what is left: an account that differs from a clean one as told."""
     at_start = dataclasses.replace(CLEAN_SITE, posts=0)
     at_end = dataclasses.replace(CLEAN_SITE, **site)
-    return Final((Account(BUSINESS, EMAIL, at_start, at_end),), orphans, processes)
+    accounts = (Account(BUSINESS, EMAIL, at_start, at_end),)
+    return Final(accounts=accounts, orphans=orphans, processes=processes)
 
 
 def without(events: list[Event], kind: Kind, f: str) -> list[Event]:
@@ -74,6 +76,10 @@ def test_a_clean_run_has_no_violation() -> None:
         "signed_out": 0,
         "p50_recovery_s": 1.5,
         "p95_recovery_s": 1.5,
+        "recovery": {"kill-actor": {"n": 1, "p50": 1.5, "p95": 1.5}},
+        "sign_ins_excused": 0,
+        "skipped": {},
+        "violations": 0,
     }
 
 
@@ -169,6 +175,17 @@ def test_browsers_and_processes_that_are_left_are_violations() -> None:
     assert verdict.violations == ["2 browsers are left", "left running: 42 raylet"]
 
 
+def test_a_business_that_is_not_ready_in_the_end_is_a_violation() -> None:
+    """The phase that its status told last counts; an error is none."""
+    early = Event(Kind.OK, "ready", BUSINESS, 8, "recovering", 90.0)
+    ready = Event(Kind.OK, "ready", BUSINESS, 9, "ready", 91.0)
+    failed = Event(Kind.FAIL, "ready", BUSINESS, 9, {"error": "x", "retryable": True}, 91.0)
+    assert check([*clean(), early, ready], final()).violations == []
+    for last in (early, failed):
+        verdict = check([*clean(), ready, last], final())
+        assert "is not ready in the end" in one_violation(verdict)
+
+
 def test_a_business_that_signed_in_again_was_signed_out() -> None:
     """The site counts sign-ins: one too many means that a sign-in was lost."""
     assert check(clean(), final(sign_ins=2)).report.signed_out == 1
@@ -206,6 +223,19 @@ def test_a_fault_that_did_not_fire_is_a_violation_and_not_counted() -> None:
     assert one_violation(verdict) == "kill-driver did not fire at b-1"
 
 
+def test_a_fault_that_was_planned_and_never_fired_is_a_violation() -> None:
+    """Once is enough, wherever it struck."""
+    planned = dataclasses.replace(final(), planned=("kill-actor", "kill-janitor", "kill-actor"))
+    assert one_violation(check(clean(), planned)) == "kill-janitor was planned and did not fire"
+
+
+def test_a_fault_that_must_spare_browsers_and_costs_one_is_a_violation() -> None:
+    """Whoever serves the fleet may die; no live browser notices."""
+    recovered = {"seconds": 1.5, "changed": [BUSINESS]}
+    events = replaced(clean(), Kind.RECOVERED, "kill-actor", recovered)
+    assert one_violation(check(events, final())) == "kill-actor cost b-1 the browser"
+
+
 def test_a_business_that_did_not_recover_is_a_violation() -> None:
     """A fault that fired is followed by a recovery or a successful read."""
     events = without(clean(), Kind.RECOVERED, "kill-actor")
@@ -217,6 +247,13 @@ def test_an_error_that_is_final_is_a_violation() -> None:
     failed = {"code": "INTERNAL_ERROR", "retryable": False, "error": "boom"}
     events = [*clean(), Event(Kind.FAIL, "publish", BUSINESS, 9, failed, 99.0)]
     assert "publish failed for good: boom" in one_violation(check(events, final()))
+
+
+def test_what_ran_and_was_not_saved_is_told_as_such() -> None:
+    """Not to be run again, but to be saved: the one final error that a fault may cause."""
+    failed = {"code": "STORAGE_NOT_SAVED", "retryable": False, "error": "Redis is away"}
+    events = [*clean(), Event(Kind.FAIL, "publish", BUSINESS, 9, failed, 99.0)]
+    assert check(events, final()).violations == []
 
 
 def test_percentiles_are_nearest_rank() -> None:

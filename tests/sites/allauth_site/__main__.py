@@ -1,21 +1,19 @@
 """Start the site: prepare its directory, say on one line where it listens, serve until killed."""
 
 import argparse
-import ctypes
 import json
 import os
-import signal
 import sys
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+from tests.sites.process import die_with
 
 
 def main() -> None:
     """Serve on loopback; the one line on standard output comes when connections are accepted."""
     arguments = _parse_arguments()
     if arguments.parent_pid is not None:
-        _die_with(arguments.parent_pid)
+        die_with(arguments.parent_pid)
     arguments.directory.mkdir(parents=True, exist_ok=True)
     os.environ["ALLAUTH_SITE_DIRECTORY"] = str(arguments.directory)
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.sites.allauth_site.settings"
@@ -30,15 +28,6 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=3, help="how many users there are at least")
     parser.add_argument("--parent-pid", type=int, help="die when this process, the parent, dies")
     return parser.parse_args()
-
-
-def _die_with(parent_pid: int) -> None:
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # The parent may have died before the kernel was told to watch it.
-    if os.getppid() != parent_pid:
-        sys.exit("the parent is gone")
 
 
 def _prepare(users: int) -> list[dict[str, str]]:

@@ -1,0 +1,1 @@
+"""Bugs that are planted by hand, to see that the suite catches them."""
