@@ -71,8 +71,8 @@ class LeaseKeeper:
         self._lease, self._open_leases, self._guard = lease, open_leases, guard
         self._valid_until = acquired_at + lease.ttl * SAFE_SHARE
         self._hard_deadline: float | None = None
-        self._off_since: float | None = None
-        self._off_before = 0.0
+        self._off: tuple[float, float | None] = (0.0, None)
+        """Seconds off line before, and since when it is again: changed at once, read by other threads."""
         self._stopped = threading.Event()
         self._told = False
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
@@ -87,18 +87,22 @@ class LeaseKeeper:
         self._stopped.set()
 
     def expect_end(self, deadline: float | None) -> None:
-        """Note by when (clock: :func:`now`) the running command must have ended; None: none runs."""
-        self._hard_deadline = None if deadline is None else deadline + STUCK_GRACE_S
+        """Note by when (clock: :func:`now`) the running command must have ended; None: none runs.
+
+        Time off line does not count: no command can end while its browser is frozen.
+        """
+        on_line = None if deadline is None else deadline - self.off_line_seconds()
+        self._hard_deadline = None if on_line is None else on_line + STUCK_GRACE_S
 
     @property
     def off_line(self) -> bool:
         """Whether the browser may not act now."""
-        return self._off_since is not None or now() > self._valid_until
+        return self._off[1] is not None or now() > self._valid_until
 
     def off_line_seconds(self) -> float:
         """Return how long it was off line in all, up to now."""
-        since = self._off_since
-        return self._off_before + (now() - since if since is not None else 0.0)
+        before, since = self._off
+        return before + (now() - since if since is not None else 0.0)
 
     def _run(self) -> None:
         try:
@@ -118,7 +122,7 @@ class LeaseKeeper:
                 await asyncio.sleep(_POLL_S)
 
     async def _renew_on_time(self, leases: LeaseStore) -> None:
-        next_renewal = now() + (0 if self._off_since else self._lease.ttl / 3)
+        next_renewal = now() + (0 if self._off[1] else self._lease.ttl / 3)
         while not self._over():
             await asyncio.sleep(_POLL_S)
             if now() >= next_renewal:
@@ -144,30 +148,26 @@ class LeaseKeeper:
     def _patience(self) -> float:
         """Seconds that an answer may take: never past the moment when the right to act is over."""
         most = self._lease.ttl / 3
-        return most if self._off_since else max(_POLL_S, min(most, self._valid_until - now()))
+        return most if self._off[1] else max(_POLL_S, min(most, self._valid_until - now()))
 
     def _extend(self, until: float) -> None:
         if now() > until:  # the answer took longer than the lease
             return
         self._valid_until = until
         self._guard.extended(until)
-        if self._off_since is not None:
-            away = now() - self._off_since
-            self._off_before += away
-            if self._hard_deadline is not None:  # no command can end while its browser is frozen
-                self._hard_deadline += away
+        if self._off[1] is not None:
             self._guard.on_line()  # first: a browser that is still frozen must not look on line
-            self._off_since = None
+            self._off = (self.off_line_seconds(), None)
 
     def _over(self) -> bool:
         """Tell whether there is nothing to keep any more, after doing what has become due."""
         if self._stopped.is_set() or self._told:
             return True
-        if self._off_since is None and now() > self._valid_until:
-            self._off_since = now()
+        if self._off[1] is None and now() > self._valid_until:
+            self._off = (self._off[0], now())
             self._guard.off_line()
         hard = self._hard_deadline
-        if self._off_since is None and hard is not None and now() > hard:
+        if hard is not None and now() - self.off_line_seconds() > hard:
             self._told = True
             self._guard.stuck()
         return self._told

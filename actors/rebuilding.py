@@ -25,6 +25,7 @@ class Rebuilder:
     ) -> None:
         self._mended, self._beyond_repair = mended, beyond_repair
         self._task: asyncio.Task[None] | None = None
+        self._over = False
 
     def begin(self, place: Workplace, reason: str, timeout: float) -> None:
         """Rebuild the browser of *place*; it is given *timeout* seconds to come up."""
@@ -35,31 +36,37 @@ class Rebuilder:
         if self._task:
             await asyncio.wait({self._task}, timeout=timeout)
 
+    def end(self) -> None:
+        """Bring up no browser any more: the life is over. Idempotent."""
+        self._over = True
+
     async def _rebuild(self, place: Workplace, reason: str, timeout: float) -> None:
         try:
             await place.drop()
-            await _reopen(place, timeout)
+            await self._reopen(place, timeout)
         except Exception as error:  # noqa: BLE001 -- whatever it was, this life is over
             await self._beyond_repair(
                 f"its browser died ({reason}) and could not be rebuilt: {error}"
             )
             return
+        if self._over:
+            await place.drop()
+            return
         log.info("browser rebuilt", reason=reason)
         await self._mended()
 
-
-async def _reopen(place: Workplace, timeout: float) -> None:
-    """Open a browser; while the store is away nobody can say from which state, so wait for it."""
-    while True:
-        opening = asyncio.ensure_future(place.open())
-        done, _ = await asyncio.wait({opening}, timeout=timeout)
-        if not done:  # never cancel what may be inside Playwright
-            opening.add_done_callback(swallow)
-            raise create_error(ErrorCodes.BROWSER_START_FAILED, "it did not come up in time")
-        try:
-            return opening.result()
-        except StorageError as error:
-            if not error.retryable:
-                raise
-            log.warning("rebuild waits for the store", error=error.message)
-            await asyncio.sleep(STORE_RETRY_S)
+    async def _reopen(self, place: Workplace, timeout: float) -> None:
+        """Open a browser; while the store is away nobody can say from which state: wait for it."""
+        while not self._over:
+            opening = asyncio.ensure_future(place.open())
+            done, _ = await asyncio.wait({opening}, timeout=timeout)
+            if not done:  # never cancel what may be inside Playwright
+                opening.add_done_callback(swallow)
+                raise create_error(ErrorCodes.BROWSER_START_FAILED, "it did not come up in time")
+            try:
+                return opening.result()
+            except StorageError as error:
+                if not error.retryable:
+                    raise
+                log.warning("rebuild waits for the store", error=error.message)
+                await asyncio.sleep(STORE_RETRY_S)

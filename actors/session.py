@@ -255,12 +255,21 @@ class InstanceSession:
     async def hibernate(self, idle_for: float, timeout: float) -> StopResult | None:
         """Stop if nobody has used it for *idle_for* seconds; else do nothing and return None.
 
-        A command is never cut off: between the look and the stop none can begin.
+        A command is never cut off: between the last look and the stop none can begin.
+
+        Raises:
+            StorageError: Its state could not be saved (``STORAGE_NOT_SAVED``); it goes on.
         """
-        idle = self.phase is Phase.READY and self._turns.idle_for() >= idle_for
-        if not idle or self._turns.busy or self._visits.present or self._stopping:
+        if not self._place or self._place.off_line or self._turns.idle_for() < idle_for:
             return None
-        return await self.stop(timeout)
+        async with self._turns.take_if_free() as free:
+            if not free or not self._unused():
+                return None
+            await self._save(self._place, "hibernate")
+        return await self.stop(timeout) if self._unused() and not self._turns.busy else None
+
+    def _unused(self) -> bool:
+        return self.phase is Phase.READY and not self._visits.present and not self._stopping
 
     async def stop(self, timeout: float) -> StopResult:
         """Save, close the browser, release the lease. Idempotent; a second call awaits the first.
@@ -287,16 +296,17 @@ class InstanceSession:
     async def _save_and_close(self, timeout: float) -> str:
         """Return why the last changes could not be saved; empty when they were."""
         self._turns.close()
-        if self._place is None:
+        place = self._place
+        if place is None:
             return "it had not come up"
         try:
             await self._rebuilder.wait(timeout)
             if not await self._turns.take_last(timeout):
                 return f"a function was still running after {timeout:g} s"
-            if self._place.off_line:
+            if place.off_line:
                 return "it was off line: its lease could not be renewed in time"
-            await self._place.save("stop")
-            await self._place.close()
+            await place.save("stop")
+            await place.close()
         except Exception as error:  # noqa: BLE001 -- a stop ends, and says what it could not do
             return str(error)
         return ""
@@ -305,6 +315,7 @@ class InstanceSession:
         """Leave nothing behind: browser, directory, lease. Idempotent."""
         self.phase = Phase.ABSENT
         self._turns.close()
+        self._rebuilder.end()
         place, self._place = self._place, None
         tenure, self._tenure = self._tenure, None
         if self._upkeep and self._upkeep is not asyncio.current_task():

@@ -9,7 +9,7 @@ from typing import Any
 from actors.ports import Browser, Launcher, State, Stores
 from actors.tenure import Tenure
 from actors.turns import not_ready
-from raypool.errors import ErrorCodes, RaypoolError, create_error
+from raypool.errors import ErrorCodes, LeaseLost, RaypoolError, create_error
 from raypool.logs import get_logger
 from raypool.model import CheckpointInfo, CheckpointMeta, Condition, Session, SignIn
 from raypool.retry import with_retry
@@ -162,19 +162,26 @@ class Workplace:
 
     async def _commit(self, collected: State, meta: CheckpointMeta) -> CheckpointInfo:
         operation = uuid.uuid4().hex  # the same for each attempt: a lost reply must not save twice
-        return await with_retry(
-            lambda: self._stores.checkpoints.save(
-                self.session.id,
-                self._tenure.token,
-                collected.parts,
-                meta,
-                op_id=operation,
-                after=self.checkpoint.version if self.checkpoint else 0,
-            ),
-            base_delay=0.2,
-            max_delay=2.0,
-            max_attempts=COMMIT_ATTEMPTS,
+
+        async def attempt() -> CheckpointInfo | LeaseLost:
+            try:
+                return await self._stores.checkpoints.save(
+                    self.session.id,
+                    self._tenure.token,
+                    collected.parts,
+                    meta,
+                    op_id=operation,
+                    after=self.checkpoint.version if self.checkpoint else 0,
+                )
+            except LeaseLost as error:  # its callers may try again, elsewhere; this life may not
+                return error
+
+        answer = await with_retry(
+            attempt, base_delay=0.2, max_delay=2.0, max_attempts=COMMIT_ATTEMPTS
         )
+        if isinstance(answer, LeaseLost):
+            raise answer
+        return answer
 
     async def _verdict(self, browser: Browser, collected: State) -> SignIn:
         """Ask the probe; one with a page of its own only when something may have changed."""

@@ -1,17 +1,11 @@
-"""One incarnation, on the store's twin and a browser that does as it is told: the order is kept."""
+"""One incarnation: lease first and last, acknowledged before answered, stale owners harmless."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from actors.life import Incarnation
-from actors.ports import Stores
-from actors.session import InstanceSession
-from raypool.config import Settings
 from raypool.errors import (
     CommandTimeout,
     ErrorCodes,
@@ -22,145 +16,23 @@ from raypool.errors import (
     SessionLocked,
     create_error,
 )
-from raypool.model import Holder, Session
+from raypool.model import Holder
 from raypool.phase import Phase
-from raypool.store.base import LeaseStore
-from raypool.store.memory import MemoryStore
-
-
-class FakeState:
-    def __init__(self, parts: Mapping[str, bytes]) -> None:
-        self.parts, self.warnings = dict(parts), []
-
-
-class FakeBrowser:
-    """A browser whose state is a dictionary; it dies when a test says so."""
-
-    driver_pid, browser_pid = 11, 12
-    components = (None, None)
-
-    def __init__(self, diary: list[str], parts: Mapping[str, bytes], on_lost: Any) -> None:
-        self.diary, self.state, self.on_lost = diary, dict(parts), on_lost
-        self.alive = True
-
-    async def page(self) -> "FakeBrowser":
-        return self
-
-    async def open_tabs(self, parts: Mapping[str, bytes], warnings: list[str]) -> None:
-        self.diary.append("tabs")
-
-    async def collect(self, previous: Mapping[str, bytes]) -> FakeState:
-        if not self.alive:
-            raise RuntimeError("the browser is gone")
-        return FakeState(self.state)
-
-    async def close(self) -> None:
-        self.diary.append("closed")
-
-    async def ping(self) -> None:
-        if not self.alive:
-            await asyncio.Event().wait()
-
-    def abandon(self) -> None:
-        self.on_lost = None
-
-    def memory(self) -> int:
-        return 1
-
-    def die(self) -> None:
-        self.alive = False
-        if self.on_lost:
-            self.on_lost("killed by the test")
-
-
-class FakeHome:
-    def __init__(self, diary: list[str]) -> None:
-        self.diary = diary
-
-    def kill_browser(self) -> None:
-        self.diary.append("killed")
-
-    def wait_gone(self, timeout: float) -> bool:
-        return True
-
-    def remove(self) -> None:
-        self.diary.append("removed")
-
-
-class FakeLauncher:
-    def __init__(self, diary: list[str]) -> None:
-        self.diary, self.browsers, self.failures = diary, [], []  # type: ignore[var-annotated]
-        self.specs: list[Any] = []
-
-    def home(self, business_id: str, token: int) -> FakeHome:
-        self.diary.append("home")
-        return FakeHome(self.diary)
-
-    async def launch(
-        self, spec: Any, home: Any, parts: Mapping[str, bytes], on_lost: Callable[[str], None]
-    ) -> tuple[FakeBrowser, list[str]]:
-        self.diary.append("launched")
-        self.specs.append(spec)
-        if self.failures:
-            raise self.failures.pop(0)
-        self.browsers.append(FakeBrowser(self.diary, parts, on_lost))
-        return self.browsers[-1], []
-
-
-class Stage:
-    def __init__(self, session: Session, store: MemoryStore, *, lease_ttl: float) -> None:
-        self.diary: list[str] = []
-        self.session, self.store = session, store
-        self.launcher = FakeLauncher(self.diary)
-        self.ended: list[str] = []
-        self.away = 0
-        self.settings = Settings(lease_ttl=lease_ttl)
-
-    def life(self, holder: str = "h1", supersedes: str | None = None) -> InstanceSession:
-        stores = Stores(self.store.sessions, self.store.leases, self.store.checkpoints)
-        incarnation = Incarnation(
-            "b1", self.session.id, Holder(id=holder, cluster="here"), supersedes=supersedes
-        )
-        return InstanceSession(
-            incarnation,
-            self.settings,
-            stores,
-            self.launcher,  # type: ignore[arg-type]
-            self._open_leases,
-            self.ended.append,
-        )
-
-    @asynccontextmanager
-    async def _open_leases(self) -> AsyncIterator[LeaseStore]:
-        if self.away > 0:
-            self.away -= 1
-            raise create_error(ErrorCodes.STORAGE_UNAVAILABLE, "away")
-        yield self.store.leases
-
-    @property
-    def browser(self) -> FakeBrowser:
-        return self.launcher.browsers[-1]
-
-    async def eventually(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.02)
+from tests.integration.instance_stage import (
+    FakeBrowser,
+    FakeState,
+    Stage,
+    block,
+    cookies,
+    for_ever,
+    make_stage,
+    writes,
+)
 
 
 @pytest.fixture
 async def stage() -> Stage:
-    store = MemoryStore()
-    return Stage(await store.sessions.ensure_active("b1"), store, lease_ttl=2)
-
-
-def writes(name: str, value: bytes) -> Callable[[Any], Any]:
-    """A function that changes the browser's state."""
-
-    async def work(page: FakeBrowser) -> str:
-        page.state[name] = value
-        return "done"
-
-    return work
+    return await make_stage()
 
 
 async def test_lease_comes_first_and_goes_last(stage: Stage) -> None:
@@ -183,7 +55,7 @@ async def test_run_returns_after_the_acknowledgement(stage: Stage) -> None:
     life = stage.life()
     await life.start()
     assert await life.run(writes("cookies", b"fresh"), 5) == "done"
-    saved = await stage.store.checkpoints.load(stage.session.id)
+    saved = await stage.saved()
     assert saved is not None
     assert saved.parts["cookies"] == b"fresh"
     await life.stop(5)
@@ -200,7 +72,7 @@ async def test_a_function_that_raises_is_saved_all_the_same(stage: Stage) -> Non
 
     with pytest.raises(KeyError, match="mine"):
         await life.run(half, 5)
-    saved = await stage.store.checkpoints.load(stage.session.id)
+    saved = await stage.saved()
     assert saved is not None
     assert saved.parts["cookies"] == b"half"
     await life.stop(5)
@@ -314,7 +186,7 @@ async def test_a_stale_owner_ends_and_says_so(stage: Stage) -> None:
     with pytest.raises(LeaseLost):
         await old.run(writes("cookies", b"stale"), 5)
     await stage.eventually(lambda: bool(stage.ended))
-    assert await stage.store.checkpoints.load(stage.session.id) is None
+    assert await stage.saved() is None
     with pytest.raises(InstanceNotReady):
         await old.run(writes("cookies", b"again"), 5)
     await new.stop(5)
@@ -338,7 +210,7 @@ async def test_the_lease_survives_a_busy_event_loop(stage: Stage) -> None:
     await life.start()
 
     async def blocks(page: FakeBrowser) -> str:
-        threading.Event().wait(4.5)  # twice the lease, without giving the loop a turn
+        block(4.5)  # twice the lease, without giving the loop a turn
         return "back"
 
     assert await life.run(blocks, 30) == "back"
@@ -348,25 +220,14 @@ async def test_the_lease_survives_a_busy_event_loop(stage: Stage) -> None:
 
 async def test_a_store_that_is_away_for_a_moment_costs_no_lease(stage: Stage) -> None:
     """The keeper opens its connection again until the lease is at its end, and keeps the lease."""
-    stage.away = 3
+    stage.broken_connections = 3
     life = stage.life()
     await life.start()
     await asyncio.sleep(2.5)  # longer than the lease
-    assert stage.away == 0
+    assert stage.broken_connections == 0
     assert stage.ended == []
     assert await life.run(writes("cookies", b"1"), 5) == "done"
     await life.stop(5)
-
-
-async def test_an_owner_that_cannot_renew_ends_before_its_lease_does(stage: Stage) -> None:
-    """With the store away for good, the browser is dead when somebody else may take over."""
-    stage.away = 10_000
-    life = stage.life()
-    await life.start()
-    began = asyncio.get_running_loop().time()
-    await stage.eventually(lambda: "killed" in stage.diary)
-    assert asyncio.get_running_loop().time() - began < stage.settings.lease_ttl
-    await stage.eventually(lambda: bool(stage.ended))
 
 
 async def test_a_browser_that_dies_while_it_is_read_leaves_no_half_state(stage: Stage) -> None:
@@ -383,7 +244,7 @@ async def test_a_browser_that_dies_while_it_is_read_leaves_no_half_state(stage: 
     browser.collect = emptied  # type: ignore[method-assign]
     with pytest.raises(InstanceLost):
         await life.run(writes("cookies", b"never read"), 5)
-    assert await life.run(_cookies, 5) == b"whole"
+    assert await life.run(cookies, 5) == b"whole"
     await life.stop(5)
 
 
@@ -401,13 +262,16 @@ async def test_a_rebuild_waits_for_the_save_under_way(stage: Stage) -> None:
     stage.store.checkpoints.save = slow  # type: ignore[method-assign]
     assert await life.run(writes("cookies", b"acknowledged"), 5) == "done"
     stage.store.checkpoints.save = save  # type: ignore[method-assign]
-    assert await life.run(_cookies, 5) == b"acknowledged"
+    assert await life.run(cookies, 5) == b"acknowledged"
     assert len(stage.launcher.browsers) == 2
     await life.stop(5)
 
 
-async def test_what_ran_and_is_not_saved_is_not_to_be_run_again(stage: Stage) -> None:
+async def test_what_ran_and_is_not_saved_is_not_to_be_run_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When the store is away, the error is not retryable: the function has done its work."""
+    monkeypatch.setattr("actors.workplace.COMMIT_ATTEMPTS", 2)
     life = stage.life()
     await life.start()
 
@@ -429,7 +293,7 @@ async def test_stop_cuts_off_a_command_that_does_not_end(stage: Stage) -> None:
     """A stop ends in time, and says what was not saved."""
     life = stage.life()
     await life.start()
-    running = asyncio.ensure_future(life.run(_for_ever, 60))
+    running = asyncio.ensure_future(life.run(for_ever, 60))
     await asyncio.sleep(0.05)
     result = await life.stop(0.2)
     assert not result.saved
@@ -446,11 +310,3 @@ async def test_stop_is_idempotent(stage: Stage) -> None:
     one, two = await asyncio.gather(life.stop(5), life.stop(5))
     assert one == two
     assert stage.diary.count("closed") == 1
-
-
-async def _for_ever(page: FakeBrowser) -> None:
-    await asyncio.Event().wait()
-
-
-async def _cookies(page: FakeBrowser) -> bytes:
-    return page.state["cookies"]
