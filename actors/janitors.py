@@ -77,6 +77,8 @@ class Janitors:
             await self._runtime.kill(handle or await self._runtime.find_janitor(node_id))
 
     async def _ask(self, node_id: str, method: str, timeout: float, *args: Any) -> Any:
+        if node_id not in self.reports:  # a node that is gone, or of another cluster's Ray
+            return None
         try:
             janitor = await self._janitor(node_id)
             return await self._runtime.call(janitor, method, *args, timeout=timeout)

@@ -168,8 +168,19 @@ class Lives:
     async def _look_at_lease(self, instance: Instance) -> None:
         """Refuse a start that the lease would refuse: to ask costs a read, to try an actor."""
         held = await self._leases.get(instance.business_id)
-        if held is not None and held.holder.id != instance.supersedes:
+        if held is None or held.holder.id == instance.supersedes:
+            return
+        if not await self._is_ended(held.holder):
             raise locked(held, held.ttl)
+        instance.supersedes = held.holder.id
+
+    async def _is_ended(self, holder: Holder) -> bool:
+        """Have the node of one of our own see to it that nothing of it is left.
+
+        It died with the supervisor that watched it, so nobody is left who saw its death.
+        """
+        ours = holder.kind == "instance" and holder.cluster == self._cluster
+        return ours and bool(holder.node_id) and await self._actors.end(holder.node_id, holder.id)
 
     async def _failed(self, instance: Instance, error: RaypoolError, holder_id: str) -> None:
         if instance.phase is Phase.STOPPING:
