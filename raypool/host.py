@@ -24,7 +24,6 @@ from actors.client import RayFleet, ensure_supervisor
 from raypool import calls, logs, rays
 from raypool.browser.processes import sweep
 from raypool.config import Settings
-from raypool.errors import RaypoolError
 from raypool.keyfile import keyring_for
 from raypool.local import FleetPaths
 from raypool.model import Desired
@@ -162,7 +161,7 @@ async def _keep_up(server: EmbeddedServer) -> None:
         log.error("the embedded server died; it is started again")
         try:
             await asyncio.to_thread(server.start)
-        except RaypoolError as error:
+        except Exception as error:  # noqa: BLE001 -- whatever it was, a full disk for one, it may pass
             log.error("the embedded server does not start", error=str(error))  # noqa: TRY400
             await asyncio.sleep(SERVER_RETRY_S)
 

@@ -9,6 +9,7 @@ import logging
 import sys
 import uuid
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
@@ -23,8 +24,10 @@ class _ToStandardError:
     """Writes finished lines to whatever standard error is at that moment."""
 
     def msg(self, line: str) -> None:
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        # A full disk or a pipe that nobody reads costs the line, never what was being logged.
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     debug = info = warning = error = critical = msg
 

@@ -54,8 +54,20 @@ async def test_a_death_after_work_is_never_waited_for(stage: Stage) -> None:
         assert stage.phase("a") is Phase.READY
 
 
+async def test_a_death_that_nobody_saw_is_vouched_for_by_the_node(stage: Stage) -> None:
+    """It died with the supervisor that watched it: the node ends what is left, nobody waits."""
+    await stage.want("a")
+    await stage.settle()
+    first = stage.world.lives[0]
+    stage.now += 10
+    stage.world.die("a", certain=False)
+    await stage.settle()
+    assert stage.world.lives[1].supersedes == first.holder.id
+
+
 async def test_a_death_that_nobody_can_vouch_for_supersedes_nothing(stage: Stage) -> None:
     """When only the node was lost, the old owner may still act: its lease must expire first."""
+    stage.world.ends = False
     await stage.want("a")
     await stage.settle()
     stage.now += 10
