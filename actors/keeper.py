@@ -72,7 +72,7 @@ class LeaseKeeper:
         self._valid_until = acquired_at + lease.ttl * SAFE_SHARE
         self._hard_deadline: float | None = None
         self._off: tuple[float, float | None] = (0.0, None)
-        """Seconds off line before, and since when it is again: changed at once, read by other threads."""
+        """Seconds off line before, and since when again: changed at once, read by other threads."""
         self._stopped = threading.Event()
         self._told = False
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)

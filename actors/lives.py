@@ -143,27 +143,30 @@ class Lives:
             instance.go(Phase.ABSENT)
 
     async def _start(self, instance: Instance) -> None:
-        incarnation = Incarnation(
-            business_id=instance.business_id,
-            session_id=instance.session_id,
-            holder=Holder(id=uuid.uuid4().hex, cluster=self._cluster),
-            number=instance.number,
-            labels=instance.labels,
-            supersedes=instance.supersedes,
-        )
+        holder = Holder(id=uuid.uuid4().hex, cluster=self._cluster)
         try:
             await self._look_at_lease(instance)
-            instance.handle = await self._actors.start(incarnation)
+            instance.handle = await self._actors.start(self._incarnation(instance, holder))
         except Exception as error:  # noqa: BLE001 -- the outcome of a start is data
-            await self._failed(instance, _as_ours(error), incarnation.holder.id)
+            await self._failed(instance, _as_ours(error), holder.id)
             return
-        instance.holder_id, instance.node_id = incarnation.holder.id, instance.handle.node_id
+        instance.holder_id, instance.node_id = holder.id, instance.handle.node_id
         instance.supersedes, instance.error = None, None
         instance.vitals, instance.silent_since = {}, None
         instance.ready_at = self.clock()
         self._orders.give(self._watch(instance))
         if instance.phase is Phase.STARTING:  # it may have been told to stop meanwhile
             instance.go(Phase.READY)
+
+    def _incarnation(self, instance: Instance, holder: Holder) -> Incarnation:
+        return Incarnation(
+            business_id=instance.business_id,
+            session_id=instance.session_id,
+            holder=holder,
+            number=instance.number,
+            labels=instance.labels,
+            supersedes=instance.supersedes,
+        )
 
     async def _look_at_lease(self, instance: Instance) -> None:
         """Refuse a start that the lease would refuse: to ask costs a read, to try an actor."""

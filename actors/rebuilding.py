@@ -63,10 +63,10 @@ class Rebuilder:
             if not done:  # never cancel what may be inside Playwright
                 opening.add_done_callback(swallow)
                 raise create_error(ErrorCodes.BROWSER_START_FAILED, "it did not come up in time")
-            try:
-                return opening.result()
-            except StorageError as error:
-                if not error.retryable:
-                    raise
-                log.warning("rebuild waits for the store", error=error.message)
-                await asyncio.sleep(STORE_RETRY_S)
+            error = opening.exception()
+            if error is None:
+                return
+            if not isinstance(error, StorageError) or not error.retryable:
+                raise error
+            log.warning("rebuild waits for the store", error=error.message)
+            await asyncio.sleep(STORE_RETRY_S)

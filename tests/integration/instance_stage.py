@@ -1,4 +1,4 @@
-"""One incarnation on the store's twin and on a browser that does as it is told, for tests of its life."""
+"""One incarnation on the store's twin and on a browser that does as it is told."""
 
 import asyncio
 import threading
