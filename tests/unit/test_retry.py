@@ -1,12 +1,13 @@
 """Trying again: only what can help, never sooner than asked, and the last error as it is."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
 
-from raypool.errors import CODES, ErrorCodes, RaypoolError, create_error
-from raypool.retry import ErrorRetry, is_retryable, with_retry
+from raypool.errors import CODES, ErrorCategory, ErrorCodes, RaypoolError, create_error
+from raypool.retry import NEVER, POLICIES, ErrorRetry, RetryBudget, is_retryable, with_retry
 
 LOST = create_error(ErrorCodes.BROWSER_INSTANCE_LOST, "it died")
 
@@ -139,3 +140,71 @@ async def test_a_lambda_that_calls_the_operation_will_do(slept: list[float]) -> 
     operation = failing(LOST)
     assert await with_retry(lambda: operation()) == "done"  # noqa: PLW0108 -- the form under test
     assert len(slept) == 1
+
+
+@pytest.mark.parametrize("code", [c for c in ErrorCodes if CODES[c].retryable])
+async def test_each_category_has_its_own_policy(code: ErrorCodes, slept: list[float]) -> None:
+    """As often and as far apart as its table says, when the caller says nothing."""
+    policy = POLICIES[CODES[code].category]
+    with pytest.raises(RaypoolError):
+        await with_retry(failing(*[create_error(code)] * 99))
+    assert len(slept) == policy.max_attempts - 1 > 0
+    for number, wait in enumerate(slept):
+        least = min(policy.base_delay * 2**number, policy.max_delay)
+        assert least <= wait <= min(least + policy.base_delay, policy.max_delay)
+
+
+def test_categories_that_never_help_are_never_tried_again() -> None:
+    """None of their codes is retryable; every category has a policy."""
+    assert set(POLICIES) == set(ErrorCategory)
+    for info in CODES.values():
+        assert (POLICIES[info.category] is NEVER) <= (not info.retryable)
+
+
+async def test_the_policy_follows_the_error(slept: list[float]) -> None:
+    """Of each attempt, not of the first."""
+    away = create_error(ErrorCodes.STORAGE_UNAVAILABLE)
+    full = create_error(ErrorCodes.RATE_LIMIT_CAPACITY)
+    assert await with_retry(failing(away, full)) == "done"
+    assert slept[0] < 2
+    assert slept[1] >= 10
+
+
+async def test_the_callers_word_is_above_the_policy(slept: list[float]) -> None:
+    """For each of the three by itself."""
+    away = create_error(ErrorCodes.STORAGE_UNAVAILABLE)
+    with pytest.raises(RaypoolError):
+        await with_retry(failing(*[away] * 9), max_attempts=2)
+    assert len(slept) == 1
+    assert 0.5 <= slept[0] <= 1.0
+
+
+async def test_a_budget_that_is_used_up_raises_at_once(slept: list[float]) -> None:
+    """A thousand callers of a server that is down: the minimum and a share of them try again."""
+    budget = RetryBudget(share=0.2, minimum=10, clock=lambda: 0.0)
+    for _ in range(1000):
+        with pytest.raises(RaypoolError) as caught:
+            await with_retry(failing(LOST, LOST, LOST), budget=budget)
+        assert caught.value is LOST
+    assert len(slept) == 10 + 200
+
+
+async def test_a_budget_grows_back(slept: list[float]) -> None:
+    """When its window has passed."""
+    now = 0.0
+    budget = RetryBudget(minimum=2, share=0, clock=lambda: now)
+    assert [budget.spend() for _ in range(3)] == [True, True, False]
+    now = 9.0
+    assert not budget.spend()
+    now = 11.0
+    assert budget.spend()
+
+
+async def test_success_costs_no_budget(slept: list[float]) -> None:
+    """Nor do errors that are not tried again."""
+    budget = RetryBudget(minimum=1, share=0, clock=lambda: 0.0)
+    wrong = create_error(ErrorCodes.AUTH_INVALID_CREDENTIALS)
+    for error in (None, wrong, ValueError()):
+        with contextlib.suppress(RaypoolError, ValueError):
+            await with_retry(failing(*([error] if error else [])), budget=budget)
+    assert await with_retry(failing(LOST), budget=budget) == "done"
