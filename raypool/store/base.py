@@ -21,11 +21,13 @@ from raypool.model import (
     SessionStatus,
     Supervision,
 )
+from raypool.store.circuit import Breaker
 from raypool.store.following import Changes
 
 VERSIONS_KEPT = 20
 
 Infos = list[CheckpointInfo]
+Breakers = list[Breaker]
 
 
 class SessionStore(Protocol):
@@ -314,4 +316,44 @@ class EventStore(Protocol):
 
     def follow(self) -> AbstractAsyncContextManager[Follower]:
         """Follow the changes of all businesses from now on, until the block is left."""
+        ...
+
+
+class BreakerStore(Protocol):
+    """Circuit breakers, one a site, the same for all actors of the fleet."""
+
+    async def ask(self, site: str) -> Breaker:
+        """Ask before a call to a site: do not make it when the answer is ``open``.
+
+        ``half_open`` goes to exactly one caller at a time, which then reports how it went; all
+        others are told ``open`` with the time to ask again (``retry_at``).
+
+        Args:
+            site: ``host`` or ``host:port``.
+
+        Raises:
+            ConfigurationError: It is no site.
+        """
+        ...
+
+    async def report(self, site: str, ok: bool) -> Breaker:
+        """Say how a call to a site went; returns the breaker after it.
+
+        A success closes it. Five failures without one within 60 s open it for 30 s; each failure
+        after a pause opens it for twice as long, up to 10 min.
+
+        Args:
+            site: ``host`` or ``host:port``.
+            ok: Whether the site answered. An error page about the caller's own mistake is an answer.
+
+        Raises:
+            ConfigurationError: It is no site.
+        """
+        ...
+
+    async def list(self) -> Breakers:
+        """Return the breakers of all sites that failed lately, by name.
+
+        One whose pause is over is shown as ``half_open``.
+        """
         ...

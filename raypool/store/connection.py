@@ -108,7 +108,7 @@ class Connection:
         Raises:
             StoreUnavailable: Also when it was written, but not where the durability wants it.
         """
-        waits = self._durability.waits and name not in scripts.READING
+        waits = self._durability.waits and scripts.is_waited_for(name)
         # Writes that wait for replicas hold their connections: reads have others.
         lane = self._lane("leases" if urgent else "waits" if waits else "data")
         with translated(self.url):

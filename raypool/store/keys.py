@@ -16,6 +16,8 @@ key after the prefix         type    TTL                   holds
 ``{p}:index:email:<hmac>``   zset    longest member        sid by expiry; never the address itself
 ``{p}:index:status:<s>``     zset    longest member        sid by expiry
 ``{p}:index:desired:<d>``    zset    longest member        sid by expiry
+``{p}:breaker:<site>``       hash    1 to 30 min           circuit breaker of a site
+``{p}:index:breakers``       zset    longest member        site by expiry (ms)
 ``{p}:events``               stream  none, about 10,000    one entry a change
 ``{p}:audit``                stream  none, about 10,000    one entry for what a person broke
 ===========================  ======  ====================  =========================================
@@ -69,6 +71,10 @@ class Keys:
     def token(self, business_id: str) -> str:
         """The last fencing token."""
         return self._of_business("token", business_id)
+
+    def breaker(self, site: str) -> str:
+        """The circuit breaker of a site; sites spread over the partitions as businesses do."""
+        return self._of_business("breaker", site)
 
     def index(self, partition: int, name: str) -> str:
         """An index, by name: ``expiry``, ``business:<id>``, … as in the table above."""

@@ -26,6 +26,7 @@ from raypool.store.audit_log import parse_limit
 from raypool.store.changes import Changes, parse_changes, parse_wishes
 from raypool.store.keys import Keys
 from raypool.store.locking import hold
+from raypool.store.memory_breakers import MemoryBreakers
 from raypool.store.memory_leases import MemoryLeases
 from raypool.store.memory_parts import Clock, MemoryCheckpoints, MemoryRecords
 from raypool.store.whereabouts import Whereabouts
@@ -41,7 +42,7 @@ def utc_now() -> datetime:
 
 
 class MemoryStore:
-    """A store in memory: ``sessions``, ``leases``, ``checkpoints`` and ``events``.
+    """A store in memory: ``sessions``, ``leases``, ``checkpoints``, ``events``, ``breakers``.
 
     Args:
         clock: Tells the time, aware UTC. A test passes its own and moves it.
@@ -56,6 +57,7 @@ class MemoryStore:
         self.leases = MemoryLeases(records)
         self.checkpoints = MemoryCheckpoints(records)
         self.events = records.events
+        self.breakers = MemoryBreakers(clock)
         self.sessions = MemorySessions(
             records, self.leases, self.checkpoints, session_ttl=session_ttl, lease_ttl=lease_ttl
         )

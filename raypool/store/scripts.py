@@ -10,9 +10,16 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 
 READING = frozenset({"read_record", "list_living"})
-"""Scripts that write nothing. All others are waited for when replicas must have the write."""
+"""Scripts that write nothing."""
+HINTS = frozenset({"ask_breaker", "report_breaker"})
+"""Scripts whose writes may be lost at no cost."""
 
 Pair = list[Any]
+
+
+def is_waited_for(name: str) -> bool:
+    """Tell whether a script is acknowledged only when the replicas that must have its write do."""
+    return name not in READING | HINTS
 
 
 @cache

@@ -25,6 +25,7 @@ from raypool.model import (
     Supervision,
 )
 from raypool.store.audit_log import AuditLog
+from raypool.store.breakers import RedisBreakers
 from raypool.store.changes import Changes, parse_changes, parse_wishes
 from raypool.store.checkpoints import RedisCheckpoints
 from raypool.store.connection import Connection
@@ -69,6 +70,7 @@ class RedisSessionManager:
         self.leases = RedisLeases(self._connection)
         self.checkpoints = RedisCheckpoints(self._connection)
         self.events = Events(self._connection)
+        self.breakers = RedisBreakers(self._connection)
 
     @classmethod
     def get_instance(cls) -> "RedisSessionManager":

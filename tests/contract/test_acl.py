@@ -10,6 +10,7 @@ from redis.exceptions import NoPermissionError
 from raypool.errors import ErrorCodes, SessionNotFound, StorageError
 from raypool.model import CheckpointMeta, Observed, Supervision
 from raypool.store.base import VERSIONS_KEPT
+from raypool.store.circuit import BreakerState
 from raypool.store.sessions import RedisSessionManager
 from tests.contract.conftest import Fleet, holder
 
@@ -57,6 +58,10 @@ async def everything(manager: RedisSessionManager) -> None:
     assert len(await manager.checkpoints.list(first.id)) == VERSIONS_KEPT
     assert (await manager.stats())["sessions"] == 2
     assert len(await manager.get_sessions_by_email("a@example.com")) == 1
+    for _ in range(5):
+        await manager.breakers.report("site.example", ok=False)
+    assert (await manager.breakers.ask("site.example")).state is BreakerState.OPEN
+    assert len(await manager.breakers.list()) == 1
     await manager.touch(first.id)
     async with manager.lock("b"):
         await manager.delete_session(first.id)

@@ -11,7 +11,7 @@ from raypool.store.keys import Keys
 
 DOCS = Path(__file__).parents[2] / "docs" / "redis-schema.md"
 KEYS = Keys("fleet:")
-INDEXES = ("expiry", "business:<b>", "email:<hmac>", "status:<s>", "desired:<d>")
+INDEXES = ("expiry", "business:<b>", "email:<hmac>", "status:<s>", "desired:<d>", "breakers")
 
 
 def documented(text: str) -> set[str]:
@@ -23,7 +23,8 @@ def built() -> set[str]:
     """Return what the methods build, in the words of the table."""
     names = [KEYS.meta, KEYS.events(0), KEYS.audit(0), KEYS.lease("<business>"),
              KEYS.token("<business>"), KEYS.session("<sid>"), KEYS.parts("<sid>"),
-             KEYS.checkpoints("<sid>"), *(KEYS.index(0, name) for name in INDEXES)]  # fmt: skip
+             KEYS.checkpoints("<sid>"), KEYS.breaker("<site>"),
+             *(KEYS.index(0, name) for name in INDEXES)]  # fmt: skip
     return {name.removeprefix("fleet:").replace("{0}", "{p}") for name in names}
 
 
@@ -44,6 +45,7 @@ def test_every_public_method_that_builds_a_key_is_in_the_table() -> None:
     public = {name for name in dir(Keys("x:")) if not name.startswith("_")}
     assert public - others == {
         "meta", "events", "audit", "lease", "token", "session", "parts", "checkpoints", "index",
+        "breaker",
     }  # fmt: skip
 
 
