@@ -56,7 +56,7 @@ class Business:
         self._session = InstanceSession(
             incarnation,
             settings,
-            Stores(manager, manager.leases, manager.checkpoints),
+            Stores(manager, manager.leases, manager.checkpoints, manager.breakers),
             Launcher(settings.chromium),
             lambda: _open_leases(settings, keyring),
             self._end,

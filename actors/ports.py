@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from actors.life import Death, Incarnation, StopResult
 from raypool.spec import SessionSpec
-from raypool.store.base import CheckpointStore, LeaseStore, SessionStore
+from raypool.store.base import BreakerStore, CheckpointStore, LeaseStore, SessionStore
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,7 @@ class Stores:
     sessions: SessionStore
     leases: LeaseStore
     checkpoints: CheckpointStore
+    breakers: BreakerStore
 
 
 class State(Protocol):
@@ -45,6 +46,11 @@ class Browser(Protocol):
     @property
     def components(self) -> tuple[Any, Any]:
         """Playwright's browser and context."""
+        ...
+
+    @property
+    def url(self) -> str:
+        """Where the active page is; empty when there is none."""
         ...
 
     async def page(self) -> Any:

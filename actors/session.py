@@ -16,6 +16,7 @@ from actors.ports import Launcher, Stores
 from actors.rebuilding import Rebuilder
 from actors.rounds import Limits, Orders, Rounds
 from actors.saving import save
+from actors.sites import SiteGate
 from actors.tenure import Tenure, begin
 from actors.turns import Turns, not_ready
 from actors.visits import Admission, Visits
@@ -58,6 +59,7 @@ class InstanceSession:
         self._loop = asyncio.get_running_loop()
         self._turns = Turns(incarnation.business_id, settings.max_queued, settings.command_timeout)
         self._visits = Visits()
+        self._gate = SiteGate(stores.breakers)
         self._tenure: Tenure | None = None
         self._place: Workplace | None = None
         self._rounds: Rounds | None = None
@@ -134,6 +136,7 @@ class InstanceSession:
         """
         async with self._turns.take():
             place, tenure = await self._ready()
+            await self._gate.enter(place.present.url)
             tenure.expect_end(now() + timeout)
             try:
                 task = await attempt(work, place, timeout)
@@ -143,6 +146,7 @@ class InstanceSession:
                 raise
             finally:
                 tenure.expect_end(None)
+            await self._gate.left(place.url, task.exception())
             await self._save(place, "run")
             self._commands += 1
             return task.result()

@@ -211,6 +211,11 @@ class Workplace:
         )
 
     @property
+    def url(self) -> str:
+        """Where the active page is; empty without one."""
+        return self.browser.url if self.browser else ""
+
+    @property
     def off_line(self) -> bool:
         """Whether the browser may not act now."""
         return self._tenure.off_line

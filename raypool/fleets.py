@@ -15,6 +15,7 @@ from raypool.local import FleetPaths, Member, Say
 from raypool.model import Desired, InstanceStatus, Lease
 from raypool.operations import STOP_TIMEOUT_S, break_lease, let_out
 from raypool.pool import AsyncPool
+from raypool.store.circuit import Breaker
 from raypool.store.embedded import EmbeddedServer
 from raypool.store.sessions import RedisSessionManager
 from raypool.wiring import connect_async
@@ -109,6 +110,12 @@ async def release(settings: Settings, business_id: str) -> None:
     """Let a business out of quarantine. Needs Redis alone."""
     async with records(settings) as sessions:
         await let_out(sessions, business_id)
+
+
+async def sites(settings: Settings) -> list[Breaker]:
+    """Return the sites that failed lately. Needs Redis alone."""
+    async with records(settings) as sessions:
+        return await sessions.breakers.list()
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from raypool.ids import parse_business_id, parse_duration
 from raypool.logs import new_trace_id
 from raypool.model import Desired, InstanceStatus, Lease, Session, Supervision
 from raypool.status import status_of
+from raypool.store.circuit import Breaker
 from raypool.store.sessions import RedisSessionManager
 
 KEY_PREFIX = "business:"
@@ -87,6 +88,10 @@ class Operations:
     async def nodes(self) -> list[dict[str, Any]]:
         """Return each node with its places, whether it is draining, and what its janitor says."""
         return await self._fleet.nodes()
+
+    async def sites(self) -> list[Breaker]:
+        """Return the sites that failed lately, and whether commands are kept away from them."""
+        return await self.sessions.breakers.list()
 
     # -- rest ----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from raypool.attaching import Components
 from raypool.errors import ErrorCodes, create_error
 from raypool.model import CheckpointInfo, InstanceStatus, Lease, Outcome
 from raypool.pool import AsyncPool
+from raypool.store.circuit import Breaker
 
 T = TypeVar("T")
 
@@ -196,6 +197,10 @@ class Pool:
     def hand_over(self, business_id: str, cluster: str, timeout: Any = 120.0) -> None:
         """Move a business to another cluster on the same Redis."""
         self._loop.call(self._pool.hand_over(business_id, cluster, timeout))
+
+    def sites(self) -> list[Breaker]:
+        """Return the sites that failed lately, and whether commands are kept away from them."""
+        return self._loop.call(self._pool.sites())
 
     def nodes(self) -> list[dict[str, Any]]:
         """Return each node with its places and what its janitor says."""

@@ -84,6 +84,11 @@ class LiveBrowser:
         """Return the bytes of driver and browser tree."""
         return tree_memory(self.driver_pid, self.browser_pid)
 
+    @property
+    def url(self) -> str:
+        """Where the active page is; empty when there is none."""
+        return "" if self._active is None or self._active.is_closed() else self._active.url
+
     async def page(self) -> Page:
         """Return the page that functions are given: the active one, a new one if it was closed."""
         if self._active is None or self._active.is_closed():

@@ -131,6 +131,23 @@ def nodes(as_json: bool = Json) -> None:
     out.print(table)
 
 
+@app.command()
+def sites(as_json: bool = Json) -> None:
+    """Show the sites that failed lately: `open` keeps every business away until the time shown."""
+    from raypool import fleets
+    from raypool.config import Settings
+
+    found = asyncio.run(fleets.sites(Settings()))
+    if as_json:
+        print_json([breaker.model_dump(mode="json") for breaker in found])
+        return
+    table = Table("site", "breaker", "failures", "next try (UTC)")
+    for breaker in found:
+        at = f"{breaker.retry_at:%H:%M:%S}" if breaker.retry_at else "—"
+        table.add_row(breaker.site, breaker.state, str(breaker.failures), at)
+    out.print(table if found else "No site has failed lately.")
+
+
 def _cells(node: dict[str, Any]) -> list[str]:
     said = node["janitor"] or {}
     draining = node["draining_deadline"] is not None

@@ -30,6 +30,7 @@ class FakeBrowser:
 
     driver_pid, browser_pid = 11, 12
     components = (None, None)
+    url = ""
 
     def __init__(self, home: "FakeHome", parts: Mapping[str, bytes], on_lost: Any) -> None:
         self.home, self.state, self.on_lost = home, dict(parts), on_lost
@@ -201,6 +202,7 @@ class Stage:
             Wire(self.store.sessions, self),  # type: ignore[arg-type]
             Wire(self.store.leases, self),  # type: ignore[arg-type]
             Wire(self.store.checkpoints, self),  # type: ignore[arg-type]
+            self.store.breakers,
         )
         incarnation = Incarnation(
             "b1", self.session.id, Holder(id=holder, cluster="here"), supersedes=supersedes
