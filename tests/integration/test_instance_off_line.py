@@ -27,8 +27,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _attentive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds follow each other closely."""
+    """Rounds follow each other closely, and look at the store by themselves only once."""
     monkeypatch.setattr("actors.rounds.ROUND_S", 0.02)
+    monkeypatch.setattr("actors.rounds.STORE_EVERY_S", 3600)
 
 
 async def _goes_on(stage: Stage, life: InstanceSession) -> None:

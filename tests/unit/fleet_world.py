@@ -11,7 +11,7 @@ from actors.life import Death, Incarnation, StopResult
 from actors.lives import Lives
 from actors.reconciler import Reconciler
 from raypool.errors import ErrorCodes, create_error
-from raypool.model import Desired, Holder, Lease, Session
+from raypool.model import Desired, Holder, Lease, Session, Supervision
 from raypool.phase import Phase
 from raypool.room import NodeRoom, Room
 from raypool.store.memory import MemorySessions, MemoryStore
@@ -62,10 +62,13 @@ class World:
         self.hold = asyncio.Event()
         """Clear: starts and stops do not come to an end."""
         self.hold.set()
+        self.hold_starts = asyncio.Event()
+        self.hold_starts.set()
 
     async def start(self, incarnation: Incarnation) -> Actor:
         self.lives.append(incarnation)
         await self.hold.wait()
+        await self.hold_starts.wait()
         if self.failures:
             raise self.failures.pop(0)
         business_id, holder = incarnation.business_id, incarnation.holder
@@ -225,6 +228,17 @@ class Stage:
         """Another cluster's instance takes the business."""
         holder = Holder(id="other", cluster="elsewhere", node_id="n9")
         return await self.store.leases.acquire(business_id, holder, LEASE_TTL)
+
+    def write_slowly(self) -> asyncio.Event:
+        """Have what the supervisor must remember wait to be written until the event is set."""
+        write, go_on = self.store.sessions.supervise, asyncio.Event()
+
+        async def slowly(session_id: str, supervision: Supervision) -> None:
+            await go_on.wait()
+            await write(session_id, supervision)
+
+        self.store.sessions.supervise = slowly  # type: ignore[method-assign]
+        return go_on
 
     async def settle(self) -> float | None:
         """Reconcile and let every order that can finish do so."""

@@ -1,13 +1,11 @@
 """The reconciler brings what lives to what the records want, whatever happens in between."""
 
-import asyncio
-
 import pytest
 
 from raypool.errors import ErrorCodes, RaypoolError, SessionLocked, SessionNotFound, create_error
 from raypool.model import Desired, Supervision
 from raypool.phase import Phase
-from tests.unit.fleet_world import Actor, Stage
+from tests.unit.fleet_world import Actor, Stage, turns
 
 
 @pytest.fixture
@@ -198,6 +196,42 @@ async def test_a_stop_during_a_start_that_fails_is_a_stop(stage: Stage) -> None:
     assert stage.reconciler.overview() == []
 
 
+@pytest.mark.parametrize("ready_for", [0, 10])
+async def test_a_stop_in_the_moment_of_a_death_is_a_stop(stage: Stage, ready_for: float) -> None:
+    """Ordered while the death is being written down; nothing comes after it."""
+    await stage.want("a")
+    await stage.settle()
+    stage.now += ready_for
+    go_on = stage.write_slowly()
+    stage.world.die("a")
+    await turns()
+    await stage.want("a", desired=Desired.STOPPED)
+    await stage.reconciler.reconcile()
+    assert stage.phase("a") is Phase.STOPPING
+    go_on.set()
+    stage.now += 10_000
+    await stage.settle()
+    assert len(stage.world.lives) == 1
+    assert stage.reconciler.overview() == []
+
+
+async def test_a_stop_in_the_moment_of_a_failure_leaves_the_phase_to_it(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The order that failed to start ends without a word, not with an illegal transition."""
+    stage.world.failures = [create_error(ErrorCodes.BROWSER_START_FAILED, "no memory")]
+    await stage.want("a")
+    go_on = stage.write_slowly()
+    await stage.reconciler.reconcile()
+    await turns()
+    await stage.want("a", desired=Desired.STOPPED)
+    await stage.reconciler.reconcile()
+    go_on.set()
+    await stage.settle()
+    assert stage.reconciler.overview() == []
+    assert "order failed" not in capsys.readouterr().err
+
+
 async def test_close_stops_everything_and_starts_nothing(stage: Stage) -> None:
     """Going down stops each instance and keeps what is desired in the records."""
     await stage.want("a", "b")
@@ -310,13 +344,7 @@ async def test_an_instance_that_just_died_is_not_ready(stage: Stage) -> None:
     await stage.want("a")
     await stage.settle()
     stage.now += 10
-    write, go_on = stage.store.sessions.supervise, asyncio.Event()
-
-    async def slowly(session_id: str, supervision: Supervision) -> None:
-        await go_on.wait()
-        await write(session_id, supervision)
-
-    stage.store.sessions.supervise = slowly  # type: ignore[method-assign]
+    go_on = stage.write_slowly()
     stage.world.die("a")
     waiting = await stage.waiting(stage.reconciler.await_ready("a", 30))
     assert not waiting.done()

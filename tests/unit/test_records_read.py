@@ -63,12 +63,13 @@ async def test_a_lost_event_is_made_up_for(stage: Stage) -> None:
     assert stage.world.living == ["b"]
 
 
-async def test_a_failed_read_of_the_records_stops_nobody(stage: Stage) -> None:
+@pytest.mark.parametrize("resync", [False, True])
+async def test_a_failed_read_of_the_records_stops_nobody(stage: Stage, *, resync: bool) -> None:
     """The pass is given up; it must not look like nothing is wanted. What changed is not forgotten."""
     await stage.want("a")
     await stage.settle()
     await stage.want("b")
-    stage.reconciler.note([], resync=True)
+    stage.reconciler.note([], resync=resync)
     stage.records.away = True
     for _ in range(3):
         with pytest.raises(RaypoolError):

@@ -217,8 +217,11 @@ async def test_no_more_start_elsewhere_than_there_is_room_for(stage: Stage) -> N
     stage.world.node_id = "n2"
     await stage.want("x")
     await stage.settle()
-    stage.world.hold.set()
+    stage.world.hold_starts.clear()
     stage.offer(NodeRoom("n1", 4, draining=True), NodeRoom("n2", 2))
+    await stage.settle()
+    assert len(stage.world.lives) == 5  # one of the three is on its way
+    stage.world.hold_starts.set()
     await stage.settle()
     assert len(stage.world.living) == 2
     assert "x" in stage.world.living
