@@ -144,7 +144,7 @@ class InstanceSession:
             finally:
                 tenure.expect_end(None)
             await self._save(place, "run")
-            self._commands += 1
+            await self._worked()
             return task.result()
 
     async def checkpoint(self, reason: str = "asked") -> CheckpointInfo:
@@ -152,6 +152,13 @@ class InstanceSession:
         async with self._turns.take():
             place, _ = await self._ready()
             return await self._save(place, reason)
+
+    async def _worked(self) -> None:
+        """Count a command, and write down the first: should this life end now, it was no crash loop."""
+        self._rebuilder.of_use()
+        self._commands += 1
+        if self._commands == 1:
+            await self._report()
 
     async def _save(self, place: Workplace, reason: str) -> CheckpointInfo:
         try:
@@ -218,6 +225,7 @@ class InstanceSession:
         """Save, then replace the browser. The turn is held: no command notices."""
         if self._place and self.phase is Phase.READY:
             await self._save(self._place, "recycle")
+            self._rebuilder.of_use()  # it is well
             self._rebuild_soon("it was recycled")
             await self._rebuilder.wait(self._settings.start_timeout)
 
@@ -360,6 +368,7 @@ class InstanceSession:
             pid=holder.pid,
             browser_pid=browser.browser_pid if browser else None,
             incarnation=self.incarnation.number,
+            worked=self._commands > 0,
             sign_in=place.sign_in,
             conditions=tuple(place.conditions.values()),
         )
