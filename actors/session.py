@@ -188,11 +188,22 @@ class InstanceSession:
         self._visits.stay(ticket_id)
 
     async def detach(self, ticket_id: str) -> None:
-        """End a driver's visit; when this returns what it changed is acknowledged. Idempotent."""
-        self._visits.leave(ticket_id)
+        """End a driver's visit; when this returns what it changed is acknowledged.
+
+        Raises:
+            InstanceLost: The browser is another one by now: its last changes may be lost.
+        """
+        visited = self._visits.leave(ticket_id)
         async with self._turns.take():
             place, _ = await self._ready()
             await self._visits.see_out(place)
+            if place.browser is not visited:
+                raise create_error(
+                    ErrorCodes.BROWSER_INSTANCE_LOST,
+                    f"the browser of {self.incarnation.business_id} went away while a driver was "
+                    "attached: its last changes may be lost",
+                )
+            await self._worked()
 
     def touch(self) -> None:
         """Begin to count idle time anew: somebody is there, though he sends no command."""
