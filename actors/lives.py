@@ -210,11 +210,22 @@ class Lives:
         """Note a failure where the next supervisor finds it."""
         if error.code is ErrorCodes.SESSION_LOCKED:
             return  # nothing is wrong with it
-        progress = instance.progressed(self.clock()) and instance.ready_at > 0
+        progress = instance.ready_at > 0 and (
+            instance.progressed(self.clock()) or await self._worked(instance)
+        )
         before, at = instance.supervision, datetime.now(UTC)
         instance.supervision = failed(before, error, at, delay, progress=progress)
         instance.ready_at, instance.vitals = 0.0, {}
         await self._write(instance)
+
+    async def _worked(self, instance: Instance) -> bool:
+        """Tell whether the life that ended had worked: it may have died before we asked it again."""
+        try:
+            session = await self._records.get_session(instance.session_id)
+        except RaypoolError:
+            return False
+        seen = session.observed if session else None
+        return seen is not None and seen.worked and seen.incarnation == instance.number
 
     async def _write(self, instance: Instance) -> None:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from actors.keeper import now
 from actors.workplace import Workplace, swallow
 from raypool.errors import ErrorCodes, StorageError, create_error
 from raypool.logs import get_logger
@@ -10,6 +11,9 @@ from raypool.logs import get_logger
 log = get_logger(__name__)
 
 STORE_RETRY_S = 0.5
+MOST_IN_VAIN = 2
+"""Rebuilds of which nobody had any use; one more and the supervisor, which backs off, takes over."""
+FORGIVEN_AFTER_S = 600.0
 
 
 class Rebuilder:
@@ -26,9 +30,16 @@ class Rebuilder:
         self._mended, self._beyond_repair = mended, beyond_repair
         self._task: asyncio.Task[None] | None = None
         self._over = False
+        self._in_vain, self._last = 0, 0.0
+
+    def of_use(self) -> None:
+        """Take note that the present browser has done something."""
+        self._in_vain = 0
 
     def begin(self, place: Workplace, reason: str, timeout: float) -> None:
         """Rebuild the browser of *place*; it is given *timeout* seconds to come up."""
+        self._in_vain = 0 if now() - self._last > FORGIVEN_AFTER_S else self._in_vain
+        self._in_vain, self._last = self._in_vain + 1, now()
         self._task = asyncio.get_running_loop().create_task(self._rebuild(place, reason, timeout))
 
     async def wait(self, timeout: float) -> None:
@@ -41,6 +52,11 @@ class Rebuilder:
         self._over = True
 
     async def _rebuild(self, place: Workplace, reason: str, timeout: float) -> None:
+        if self._in_vain > MOST_IN_VAIN:
+            await self._beyond_repair(
+                f"its browser died {self._in_vain} times without doing anything: {reason}"
+            )
+            return
         try:
             await place.drop()
             await self._reopen(place, timeout)

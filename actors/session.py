@@ -148,7 +148,7 @@ class InstanceSession:
                 tenure.expect_end(None)
             await self._gate.left(place.url, task.exception())
             await self._save(place, "run")
-            self._commands += 1
+            await self._worked()
             return task.result()
 
     async def checkpoint(self, reason: str = "asked") -> CheckpointInfo:
@@ -156,6 +156,13 @@ class InstanceSession:
         async with self._turns.take():
             place, _ = await self._ready()
             return await self._save(place, reason)
+
+    async def _worked(self) -> None:
+        """Count a command, and write down the first: should this life end now, it was no crash loop."""
+        self._rebuilder.of_use()
+        self._commands += 1
+        if self._commands == 1:
+            await self._report()
 
     async def _save(self, place: Workplace, reason: str) -> CheckpointInfo:
         try:
@@ -185,11 +192,22 @@ class InstanceSession:
         self._visits.stay(ticket_id)
 
     async def detach(self, ticket_id: str) -> None:
-        """End a driver's visit; when this returns what it changed is acknowledged. Idempotent."""
-        self._visits.leave(ticket_id)
+        """End a driver's visit; when this returns what it changed is acknowledged.
+
+        Raises:
+            InstanceLost: The browser is another one by now: its last changes may be lost.
+        """
+        visited = self._visits.leave(ticket_id)
         async with self._turns.take():
             place, _ = await self._ready()
             await self._visits.see_out(place)
+            if place.browser is not visited:
+                raise create_error(
+                    ErrorCodes.BROWSER_INSTANCE_LOST,
+                    f"the browser of {self.incarnation.business_id} went away while a driver was "
+                    "attached: its last changes may be lost",
+                )
+            await self._worked()
 
     def touch(self) -> None:
         """Begin to count idle time anew: somebody is there, though he sends no command."""
@@ -222,6 +240,7 @@ class InstanceSession:
         """Save, then replace the browser. The turn is held: no command notices."""
         if self._place and self.phase is Phase.READY:
             await self._save(self._place, "recycle")
+            self._rebuilder.of_use()  # it is well
             self._rebuild_soon("it was recycled")
             await self._rebuilder.wait(self._settings.start_timeout)
 
@@ -375,6 +394,7 @@ class InstanceSession:
             pid=holder.pid,
             browser_pid=browser.browser_pid if browser else None,
             incarnation=self.incarnation.number,
+            worked=self._commands > 0,
             sign_in=place.sign_in,
             conditions=tuple(place.conditions.values()),
         )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from actors.keeper import now
+from actors.ports import Browser
 from actors.workplace import Workplace
 from raypool.tickets import Tickets
 
@@ -22,6 +23,7 @@ class Visits:
 
     def __init__(self) -> None:
         self._tickets = Tickets()
+        self._admitted: dict[str, Browser] = {}
         self._tidy = True
         self._saved_at = 0.0
 
@@ -36,9 +38,12 @@ class Visits:
         Raises:
             RateLimitError: Too many are attached.
         """
-        self._tickets = self._tickets.issue(ticket_id, now())
-        self._tidy = False
+        if not self.present:
+            self._admitted = {}  # of those who died without a word
         browser = place.present
+        self._tickets = self._tickets.issue(ticket_id, now())
+        self._admitted[ticket_id] = browser
+        self._tidy = False
         return Admission(await browser.bind(host), await browser.active_page_id())
 
     def stay(self, ticket_id: str) -> None:
@@ -49,9 +54,10 @@ class Visits:
         """
         self._tickets = self._tickets.renew(ticket_id, now())
 
-    def leave(self, ticket_id: str) -> None:
-        """Take a driver's ticket back. Idempotent."""
+    def leave(self, ticket_id: str) -> Browser | None:
+        """Take a driver's ticket back and return the browser that it was let into. Idempotent."""
         self._tickets = self._tickets.leave(ticket_id, now())
+        return self._admitted.pop(ticket_id, None)
 
     async def look_after(self, place: Workplace) -> None:
         """Save what attached drivers change; tidy up when the last has left. Takes the page."""

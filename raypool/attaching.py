@@ -2,8 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,3 +101,15 @@ async def _ending(end: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
             await end()
         raise
     await end()
+
+
+@contextmanager
+def ending(end: Callable[[], None]) -> Iterator[None]:
+    """Call *end* after the block; the same for scripts without asyncio."""
+    try:
+        yield
+    except BaseException:
+        with suppress(RaypoolError):
+            end()
+        raise
+    end()

@@ -67,6 +67,8 @@ class Observed(Frozen):
     pid: int | None = None
     browser_pid: int | None = None
     incarnation: int = 0
+    worked: bool = False
+    """Whether this incarnation has ended a command: its death is no part of a crash loop then."""
     sign_in: SignIn = SignIn.UNKNOWN
     conditions: tuple[Condition, ...] = ()
 

@@ -4,10 +4,10 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-from raypool.attaching import Components
+from raypool.attaching import Components, ending
 from raypool.errors import ErrorCodes, create_error
 from raypool.model import CheckpointInfo, InstanceStatus, Lease, Outcome
 from raypool.pool import AsyncPool
@@ -169,9 +169,10 @@ class Pool:
 
         stay = self._loop.call(self._pool.visiting(key))
         admission = self._loop.call(stay.begin())
-        with ExitStack() as stack:
-            stack.callback(lambda: self._loop.call(stay.end()))
-            remote = stack.enter_context(connect_remote_sync(admission.endpoint, admission.page_id))
+        with (
+            ending(lambda: self._loop.call(stay.end())),
+            connect_remote_sync(admission.endpoint, admission.page_id) as remote,
+        ):
             yield Components(remote.browser, remote.context, remote.page)
 
     def hibernate(self, business_id: str) -> None:
