@@ -18,13 +18,13 @@ from tests.chaos.nemesis import (
     Pause,
     Several,
     StepClock,
-    UnansweredProbe,
 )
 from tests.chaos.race import SecondCluster
+from tests.chaos.unanswered import UnansweredProbe
 
 BLINK_S = 3.0
 """Shorter than a lease."""
-HANG_S = 6.0
+HANG_S = 8.0
 """Long enough for a health probe to find out."""
 LEASES = 2.0
 """Lease times: long enough for one to run out, and somebody else to take it."""
@@ -33,7 +33,7 @@ LEASES = 2.0
 def embedded(fleet: Fleet, client: Client, *, small_disk: bool) -> list[Nemesis]:
     """Return the faults for a fleet on an embedded server."""
     server = targets.embedded_server(fleet.settings)
-    found = [*_business(fleet), *_services(fleet)]
+    found = [*_business(HANG_S), *_services(fleet)]
     found += [
         Kill("kill-redis", everywhere=True, spares_browsers=True, find=server),
         Pause("pause-redis", everywhere=True, spares_browsers=True, hold_s=BLINK_S, find=server),
@@ -42,6 +42,7 @@ def embedded(fleet: Fleet, client: Client, *, small_disk: bool) -> list[Nemesis]
             "unanswered-probe",
             everywhere=True,
             spares_browsers=True,
+            client=client,
             supervisor=targets.titled(fleet.mark, "ray::supervisor"),
         ),
         Several(
@@ -65,7 +66,7 @@ def shared(fleet: Fleet, client: Client, redis: RedisBehindLink) -> list[Nemesis
     everywhere: dict[str, Any] = {"everywhere": True, "spares_browsers": True}
     cut = partial(CutRedis, link=redis.link, **everywhere)
     return [
-        *_business(fleet)[:2],
+        *_business(LEASES * lease)[:2],
         KillRedis("kill-redis", server=redis.server, hold_s=1.0, **everywhere),
         Pause("pause-redis", find=redis.server.find, hold_s=BLINK_S, **everywhere),
         cut("cut-redis", hold_s=BLINK_S),
@@ -92,11 +93,10 @@ def ending(fleet: Fleet) -> list[Nemesis]:
     ]
 
 
-def _business(fleet: Fleet) -> list[Nemesis]:
-    long = LEASES * fleet.settings.lease_ttl
+def _business(hold_s: float) -> list[Nemesis]:
     return [
         Kill("kill-actor", find=targets.actor),
-        Pause("pause-actor", find=targets.actor, hold_s=long),
+        Pause("pause-actor", find=targets.actor, hold_s=hold_s),
         Kill("kill-driver", find=targets.driver),
         Pause("pause-driver", find=targets.driver, hold_s=HANG_S),
         Kill("kill-chromium", find=targets.chromium),

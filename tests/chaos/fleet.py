@@ -17,8 +17,7 @@ from tests.chaos.link import Link
 from tests.chaos.redis_server import RedisServer
 from tests.chaos.targets import RUN_VARIABLE
 
-LEASE_TTL_S = 8.0
-LOCKED_AFTER_S = 15.0
+LEASE_TTL_S = 6.0
 SMALL_DISK = "96m"
 """Above what a server wants to find free before it starts."""
 
@@ -41,13 +40,13 @@ class Fleet:
         await caller.start()
         return caller
 
-    def beside(self, directory: Path) -> "Fleet":
+    def beside(self, directory: Path, start_timeout: float) -> "Fleet":
         """Return another cluster with the same Redis, its own data in *directory*.
 
-        Who asks it for a business that this cluster holds is told so after a few seconds.
+        Who asks it for a business that this cluster holds is told so after *start_timeout* seconds.
         """
         mark = f"{self.mark}-beside"
-        changed = {"data_dir": directory, "cluster": mark, "start_timeout": LOCKED_AFTER_S}
+        changed = {"data_dir": directory, "cluster": mark, "start_timeout": start_timeout}
         return Fleet(mark, self.settings.model_copy(update=changed), self.log)
 
 

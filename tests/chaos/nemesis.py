@@ -87,38 +87,6 @@ class Pause(Nemesis):
 
 
 @dataclass
-class UnansweredProbe(Nemesis):
-    """A supervisor that has just been killed asks an actor that stands still, and gets no answer.
-
-    That the answer is unknown does not mean that the actor is absent: it goes on before a second
-    probe is due, and keeps its browser.
-    """
-
-    supervisor: Find = field(kw_only=True)
-    unanswered_s: float = 2.5
-    """Above the supervisor's patience with one probe."""
-    restart_timeout_s: float = 15.0
-
-    async def strike(self, business_id: str) -> bool:
-        old = await asyncio.to_thread(self.supervisor, business_id)
-        actor = await asyncio.to_thread(targets.actor, business_id)
-        if old is None or actor is None or not await asyncio.to_thread(targets.pause, actor):
-            return False
-        try:
-            return await self._blind(old, business_id)
-        finally:
-            await asyncio.to_thread(targets.resume, actor)
-
-    async def _blind(self, old: psutil.Process, business_id: str) -> bool:
-        killed = await asyncio.to_thread(targets.kill, old)
-        back = await happened(
-            lambda: self.supervisor(business_id) is not None, self.restart_timeout_s
-        )
-        await asyncio.sleep(self.unanswered_s)
-        return killed and back
-
-
-@dataclass
 class KillRedis(Nemesis):
     """SIGKILL for a server of the run's own, which comes back with what it had on disk."""
 

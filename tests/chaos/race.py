@@ -14,6 +14,7 @@ from tests.chaos.nemesis import Nemesis, happened
 
 LOCKED = "SESSION_LOCKED"
 ASK = "hold"
+LOCKED_AFTER_S = 15.0
 ASK_EVERY_S = 0.2
 ANSWER_S = 40.0
 STARTS = 3
@@ -47,7 +48,7 @@ class SecondCluster(Nemesis):
         return await happened(lambda: self._answered(before), ANSWER_S)
 
     async def _second(self, directory: Path) -> Client | None:
-        fleet = self.first.fleet.beside(directory)
+        fleet = self.first.fleet.beside(directory, LOCKED_AFTER_S)
         for _ in range(STARTS):  # on a busy machine a second Ray may not come up in time
             with contextlib.suppress(Refused, NoAnswer):
                 return await self._stack.enter_async_context(Client(fleet, self.first.history))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
@@ -23,7 +24,10 @@ def scenario(name: str, work: Callable[[str, History], Awaitable[Final]]) -> int
     """
 
     async def whole(mark: str, history: History) -> Final:
-        return await work(mark, history)
+        working = asyncio.ensure_future(work(mark, history))
+        # Whoever is told to end cleans up: fleets, disks and cables outlive a process.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, working.cancel)
+        return await working
 
     mark = f"chaos-{secrets.token_hex(4)}-{name}"
     with History(Path(tempfile.gettempdir()) / f"{mark}.jsonl") as history:

@@ -56,7 +56,7 @@ async def _acks(mark: str, order: Order, history: History) -> Final:
 async def _embedded(mark: str, order: Order, history: History) -> Final:
     small = may_mount()
     skipped = {} if small else {"disk-full": "needs root, to mount a small disk"}
-    with own_fleet(mark, small=small) as fleet:
+    with own_fleet(mark, lease_ttl=DEFAULT_LEASE_TTL_S, small=small) as fleet:
 
         def faults(client: Client) -> list[Nemesis]:
             return catalog.embedded(fleet, client, small_disk=small)
@@ -72,7 +72,7 @@ async def _shared(mark: str, order: Order, history: History) -> Final:
                 return catalog.shared(fleet, client, redis)
 
             final = await _staged("shared", fleet, order, history, faults)
-            return final + await aftermath(fleet.beside(fleet.log.parent).mark)
+            return final + await aftermath(f"{mark}-beside")
 
 
 async def _rebuild(mark: str, order: Order, history: History) -> Final:
@@ -101,7 +101,10 @@ async def _partition(mark: str, order: Order, history: History) -> Final:
 
 
 async def _paused(mark: str, order: Order, history: History) -> Final:
-    return await paused(mark, order.paused, min(order.paused, PAUSED_AT_ONCE), history)
+    here = order.paused // 2
+    final = await paused(mark, here, PAUSED_AT_ONCE, history)
+    there = order.paused - here
+    return final + await paused(f"{mark}-two", there, PAUSED_AT_ONCE, history, elsewhere=True)
 
 
 STAGES: Mapping[str, Callable[[str, Order, History], Awaitable[Final]]] = {
@@ -113,5 +116,6 @@ STAGES: Mapping[str, Callable[[str, Order, History], Awaitable[Final]]] = {
     "paused": _paused,
 }
 PAUSED_AT_ONCE = 5
+DEFAULT_LEASE_TTL_S = 15.0
 SHARES = {"embedded": 0.5, "shared": 0.5}
 """How the time is divided. What ends a fleet happens once each: its recovery takes Ray a minute."""

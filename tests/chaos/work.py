@@ -65,3 +65,13 @@ async def forget(page: Any, cookie: str) -> str:
     """Take a cookie away, without a word to the site."""
     await page.context.clear_cookies(name=cookie)
     return cookie
+
+
+async def hold_still(page: Any, begun: str, seconds: float) -> float:
+    """Let no other Python of this process run for *seconds*; make the file *begun* first."""
+    import ctypes
+    import pathlib
+
+    pathlib.Path(begun).touch()
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))  # a PyDLL keeps the interpreter's lock
+    return seconds

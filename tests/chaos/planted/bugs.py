@@ -48,8 +48,8 @@ BUGS = (
         [
             Change(
                 "raypool/store/lua/shared.lua",
-                "return tonumber(token) < last",
-                "return false",
+                "  local mine = tonumber(token)\n",
+                "  do return false end\n  local mine = tonumber(token)\n",
             )
         ],
         "a write with a stale token was accepted",
@@ -86,8 +86,9 @@ BUGS = (
         [
             Change(
                 "actors/lives.py",
-                "            instance.go(Phase.UNKNOWN)  # it did not answer: that is not absent",
-                "            instance.go(Phase.ABSENT)",
+                "            await self._unheard(instance, handle)\n",
+                "            await self._actors.kill(handle)\n"
+                "            instance.go(Phase.ABSENT)\n",
             )
         ],
         "unanswered-probe cost",
@@ -110,10 +111,10 @@ BUGS = (
         [
             Change(
                 "actors/session.py",
-                '            await self._save(place, "run")\n            return task.result()',
+                '            await self._save(place, "run")\n            self._commands',
                 "            self._loop.call_later(\n"
                 '                1.0, lambda: self._loop.create_task(self._save(place, "run"))\n'
-                "            )\n            return task.result()",
+                "            )\n            self._commands",
             )
         ],
         "was acknowledged, then read as",
