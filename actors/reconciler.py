@@ -16,7 +16,7 @@ from actors.instance import Instance
 from actors.life import StopResult
 from actors.lives import Lives
 from actors.wishes import Wishes
-from raypool.errors import SessionNotFound
+from raypool.errors import ErrorCodes, RaypoolError, SessionNotFound, create_error
 from raypool.logs import get_logger
 from raypool.model import Desired, Session
 from raypool.phase import Phase
@@ -160,6 +160,7 @@ class Reconciler:
         """Return the instance once it is ready; a hibernated one is woken.
 
         Raises:
+            SessionLocked: It is assigned to another cluster.
             RaypoolError: A start after this call failed in a way that trying again cannot mend.
             RateLimitError: There was no place for it in *timeout* seconds.
             InstanceNotReady: It was not ready in *timeout* seconds; says why.
@@ -206,6 +207,8 @@ class Reconciler:
         session = await self._sessions.get_active_session(business_id)
         if session is None:
             raise SessionNotFound(f"{business_id} has no active session")
+        if not self._wishes.is_ours(session):
+            raise _elsewhere(session)
         if session.desired is Desired.HIBERNATED:
             await self._sessions.update_session(session.id, desired=Desired.RUNNING)
         self._changed.add(business_id)
@@ -275,3 +278,13 @@ class Reconciler:
             self._instances[b].overview(now, no_room=b in self._no_room)
             for b in sorted(self._instances)
         ]
+
+
+def _elsewhere(session: Session) -> RaypoolError:
+    return create_error(
+        ErrorCodes.SESSION_LOCKED,
+        f"{session.business_id} is assigned to cluster {session.assigned_cluster!r}",
+        {"business_id": session.business_id, "cluster": session.assigned_cluster},
+        recovery=f"Call it there, or bring it here with `raypool hand-over {session.business_id} "
+        "--to` this cluster.",
+    )

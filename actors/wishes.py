@@ -56,7 +56,7 @@ class Wishes:
     def read(self, session: Session) -> None:
         """Take over the active session of a business as it was just read."""
         business_id = session.business_id
-        if session.desired is Desired.RUNNING and self._is_ours(session):
+        if session.desired is Desired.RUNNING and self.is_ours(session):
             self._wishes[business_id] = _Wish(session.id, session.last_activity.timestamp())
         else:
             self._wishes.pop(business_id, None)
@@ -81,5 +81,6 @@ class Wishes:
         """Return the businesses whose record was not there when it was last looked for."""
         return {b for b, w in self._wishes.items() if w.missing_since is not None}
 
-    def _is_ours(self, session: Session) -> bool:
+    def is_ours(self, session: Session) -> bool:
+        """Tell whether this cluster may run it."""
         return session.assigned_cluster in {None, self._cluster}

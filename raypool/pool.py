@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any, Self, TypeVar
 from weakref import WeakValueDictionary
 
+from actors.turns import Turns
 from raypool import calls
 from raypool.attaching import Components, Visit, visit
 from raypool.config import Settings
@@ -44,7 +45,7 @@ class AsyncPool(Operations):
         on_close: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(sessions, fleet, settings, on_close)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,6 +117,8 @@ class AsyncPool(Operations):
             InstanceLost: The instance died while *fn* ran (retryable).
             FunctionFailed: *fn* raised; ``__cause__`` is its error. The state was saved all the same.
             CommandTimeout: *fn* ran past *timeout*.
+            RateLimitError: ``RAYPOOL_MAX_QUEUED`` calls wait for the business already, or this one
+                waited for ``RAYPOOL_COMMAND_TIMEOUT``; *fn* has not begun.
         """
         value, _ = await self._run(business_id, fn, args, kwargs, timeout, idempotent)
         return value
@@ -134,8 +137,11 @@ class AsyncPool(Operations):
         if timeout is not None:
             seconds = parse_duration(timeout, name="timeout")
         call = calls.pack_call(fn, args, kwargs)
-        turn = self._turns.setdefault(business_id, asyncio.Lock())
-        async with turn:  # the actor would take them in the order in which they arrive there
+        most, patience = self._settings.max_queued, self._settings.command_timeout
+        turns = self._turns.setdefault(business_id, Turns(business_id, most, patience))
+        async with (
+            turns.take()
+        ):  # the actor would take them in the order in which they arrive there
             with traced(business_id):
                 return await self._attempts(business_id, call, seconds, idempotent)
 

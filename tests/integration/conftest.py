@@ -1,5 +1,6 @@
 """One local fleet for all tests of a run; each test has a business of its own."""
 
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -8,34 +9,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
 import raypool
 from raypool import local
 from raypool.browser.processes import Ledger, ledgers
+from raypool.cli import main
 from raypool.config import Settings
 from raypool.demo.flows import sign_in
 from raypool.demo.site import DemoSite
 from raypool.errors import RaypoolError
 from raypool.model import Checkpoint
 from raypool.spec import Probe
+from raypool.store.crypto import Keyring
+from tests.contract.servers import program, running
+from tests.integration.own import Fleet, fleet, fleet_settings
+from tests.integration.scripts import environment
 from tests.sites.server import AllauthSite
 
-LEASE_TTL = 10.0
+Run = Callable[..., tuple[int, str, str]]
 
 
-def fleet_settings(directory: str) -> Settings:
-    """Return the settings of a local fleet of its own."""
-    return Settings(
-        redis_url=None,
-        ray_address=None,
-        redis_prefix="test:",
-        encryption_keys=None,
-        data_dir=Path(directory),
-        dashboard=False,
-        log_level="ERROR",
-        lease_ttl=LEASE_TTL,
-    )
+@dataclass(frozen=True)
+class Valkey:
+    """A server that is not a fleet's own, and the key to what lies in it."""
+
+    url: SecretStr
+    key: SecretStr
+
+    @property
+    def settings(self) -> dict[str, SecretStr]:
+        """What makes a fleet use it."""
+        return {"redis_url": self.url, "encryption_keys": self.key}
+
+    def flush(self) -> None:
+        """Lose everything."""
+        with Redis.from_url(self.url.get_secret_value()) as admin:
+            admin.flushall()
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +61,13 @@ def pool(settings: Settings) -> Iterator[raypool.Pool]:
     """The fleet that all tests share."""
     with raypool.connect(settings) as pool:
         yield pool
+
+
+@pytest.fixture(scope="session")
+def quick() -> Iterator[Fleet]:
+    """A fleet with short leases, for faults that reach further than one business."""
+    with fleet(lease_ttl=4.0) as quick:
+        yield quick
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +145,31 @@ def account(pool: raypool.Pool, business: str, site: DemoSite) -> Account:
     return signed_in(pool, business, site)
 
 
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Valkey]:
+    """A server of the tests' own, for fleets that share one."""
+    with tempfile.TemporaryDirectory(prefix="rp-") as directory:
+        server = program("valkey")
+        assert server is not None
+        with running(server, Path(directory)) as url:
+            yield Valkey(SecretStr(url), SecretStr(Keyring.generate()))
+
+
+@pytest.fixture(scope="session")
+def east(valkey: Valkey) -> Iterator[Fleet]:
+    """A fleet of cluster *east* on it."""
+    with fleet(cluster="east", lease_ttl=4.0, **valkey.settings) as east:
+        yield east
+
+
+@pytest.fixture
+def quick_account(quick: Fleet, site: DemoSite) -> Iterator[Account]:
+    """A business of the quick fleet, signed in; nothing of it is left after the test."""
+    account = signed_in(quick.pool, new_id(), site)
+    yield account
+    forget(quick.pool, account.business_id)
+
+
 @pytest.fixture(scope="module")
 def shared_account(pool: raypool.Pool, site: DemoSite) -> Iterator[Account]:
     """A business that the tests of a module share, signed in by the first of them."""
@@ -160,3 +203,33 @@ def stored(pool: raypool.Pool) -> Callable[[str], Checkpoint]:
 def ledger_of(business_id: str) -> Ledger:
     """Return what the directory of the business's incarnation says of its processes."""
     return next(entry for _, entry in ledgers() if entry.business_id == business_id)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command line in this process; gives exit code, standard output and error."""
+
+    def run(env: dict[str, str], *args: str) -> tuple[int, str, str]:
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["raypool", *args])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def nowhere() -> Iterator[dict[str, str]]:
+    """An environment in which no fleet runs."""
+    with tempfile.TemporaryDirectory(prefix="rp-") as directory:
+        yield environment(fleet_settings(directory))
+
+
+@pytest.fixture
+def here(pool: raypool.Pool, settings: Settings) -> dict[str, str]:
+    """The environment of the fleet that all tests share."""
+    return environment(settings)

@@ -126,3 +126,24 @@ async def looks(page: Any) -> dict[str, Any]:
         "width: innerWidth, height: innerHeight })"
     )
     return seen
+
+
+async def wait_while_there(page: Any, file: str) -> int:
+    """Append the process's pid to a file's neighbour ``.ran`` and return when the file is gone."""
+    with Path(f"{file}.ran").open("a") as lines:
+        lines.write(f"{os.getpid()}\n")
+    while Path(file).exists():
+        await asyncio.sleep(0.05)
+    return os.getpid()
+
+
+async def open_and_close_pages(page: Any, count: int) -> None:
+    """Open so many pages, one after another."""
+    for _ in range(count):
+        await (await page.context.new_page()).close()
+
+
+async def set_when_gone(page: Any, file: str, value: str) -> str:
+    """Write into localStorage once a file is gone, by way of the page; return what it holds then."""
+    await wait_while_there(page, file)
+    return str(await page.evaluate("v => (localStorage.kept = v) && localStorage.kept", value))

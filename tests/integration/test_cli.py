@@ -3,9 +3,6 @@
 import base64
 import json
 import re
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +11,12 @@ import pytest
 import typer
 
 import raypool
-from raypool.cli import main
 from raypool.cli.app import app
-from raypool.config import Settings
 from raypool.store.crypto import Keyring
 from tests.integration import flows
-from tests.integration.conftest import Account, fleet_settings
-from tests.integration.scripts import closed_port, command, environment
+from tests.integration.conftest import Account, Run
+from tests.integration.scripts import closed_port, command
 
-Run = Callable[..., tuple[int, str, str]]
 JOB = """
 async def here(page):
     return page.url
@@ -42,36 +36,6 @@ def account(shared_account: Account) -> Account:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line in this process; gives exit code, standard output and error."""
-
-    def run(env: dict[str, str], *args: str) -> tuple[int, str, str]:
-        for name, value in env.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["raypool", *args])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return run
-
-
-@pytest.fixture
-def nowhere() -> Iterator[dict[str, str]]:
-    """An environment in which no fleet runs."""
-    with tempfile.TemporaryDirectory(prefix="rp-") as directory:
-        yield environment(fleet_settings(directory))
-
-
-@pytest.fixture
-def here(pool: raypool.Pool, settings: Settings) -> dict[str, str]:
-    """The environment of the fleet that all tests share."""
-    return environment(settings)
-
-
-@pytest.fixture
 def job(tmp_path: Path) -> str:
     """A file with functions."""
     (tmp_path / "job.py").write_text(JOB)
@@ -87,6 +51,7 @@ def _commands() -> dict[str, click.Command]:
             walk(below, (*path, name))
 
     import raypool.cli.fleet
+    import raypool.cli.operations
     import raypool.cli.sessions
     import raypool.cli.tools  # noqa: F401 -- they register commands
 

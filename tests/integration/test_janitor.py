@@ -53,12 +53,13 @@ def janitor(pool: raypool.Pool, settings: Settings) -> Any:
 class Owner:
     """An owner outside of Ray, with a browser that does nothing."""
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, **variables: str) -> None:
         self.business, self.holder = new_id(), new_id()
         program = textwrap.dedent(OWNER)
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, self.business, self.holder, str(deadline)],
             cwd=ROOT,
+            env={**os.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
