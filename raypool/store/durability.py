@@ -60,7 +60,7 @@ class Durability:
         Raises:
             StoreUnavailable: ``STORAGE_NOT_REPLICATED``: it is written but not where it must be.
         """
-        answer = reply[0] if isinstance(reply, Sequence) and not isinstance(reply, bytes) else reply
+        answer = next(iter(reply), None) if isinstance(reply, list) else reply
         if answer in _NOTHING_WRITTEN:
             return
         local, replicas = counted if isinstance(counted, Sequence) else (1, counted)

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from raypool.errors import ErrorCodes, StorageError, StoreUnavailable
-from raypool.model import CheckpointInfo, CheckpointMeta, Lease, Session
+from raypool.model import CheckpointInfo, CheckpointMeta, Lease, Session, Supervision
 from raypool.store import durability
 from raypool.store.scripts import READING, source
 from raypool.store.sessions import RedisSessionManager
@@ -128,6 +128,8 @@ async def test_every_write_is_refused_meanwhile(pair: Pair) -> None:
             manager.update_session(pair.session.id, email="a@example.com"),
             manager.leases.acquire("c", holder(), 60),
             manager.leases.renew(lease),
+            manager.leases.unlock("nobody", by="ann", reason="stuck"),
+            manager.supervise(pair.session.id, Supervision(failures=1)),
             manager.delete_session(other.id),
         ):
             with pytest.raises(StoreUnavailable) as caught:

@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from raypool.errors import LeaseLost, SessionLocked, StoreUnavailable
 from raypool.model import CheckpointMeta, Desired, Supervision
 from raypool.store.sessions import RedisSessionManager
-from tests.contract.conftest import Fleet, _free_port, holder, new_fleet
-from tests.contract.servers import PASSWORD, program, running
+from tests.contract.conftest import Fleet, holder, new_fleet
+from tests.contract.servers import PASSWORD, free_port, program, running
 
 PARTS = {"cookies": b"1"}
 META = CheckpointMeta()
@@ -47,7 +47,7 @@ async def pair(
     servers("redis")  # skipped or failed where there is none
     server = program("redis")
     assert server is not None
-    homes, ports = [directory / name for name in "pr"], [str(_free_port()), str(_free_port())]
+    homes, ports = [directory / name for name in "pr"], [str(free_port()), str(free_port())]
     options = ["--bind", "127.0.0.1", "--masterauth", PASSWORD, "--repl-diskless-sync-delay", "0"]
     for home in homes:
         home.mkdir()

@@ -24,7 +24,7 @@ def test_the_wait_ends_before_the_client_gives_up() -> None:
         (DISK, [1, 2], True), (DISK, [1, 1], False), (DISK, [0, 2], False), (DISK, [0, 0], False),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("reply", [b"OK", [b"OK", b"7"], 1])
+@pytest.mark.parametrize("reply", [b"OK", [b"OK", b"7"], [], 1])
 def test_too_few_copies_are_refused(
     level: Durability, counted: Any, done: bool, reply: Any
 ) -> None:

@@ -11,6 +11,7 @@ for _, entry in ipairs(done) do
   local fields = {}
   for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
   if fields['op'] == ARGV[5] then
+    redis.call('PEXPIRE', KEYS[2], ARGV[4])  -- so that a WAIT after the retry counts it
     if fields['holder'] == '' then return {} end
     return {fields['holder'], fields['token'], fields['since'], fields['remaining']}
   end
