@@ -53,6 +53,11 @@ class Instance:
         """Change the phase, by the table."""
         self.phase = transition(self.phase, phase)
 
+    def out(self, phase: Phase) -> None:
+        """Note that it is gone; one that was told to stop meanwhile is its stop's business."""
+        if self.phase is not Phase.STOPPING:
+            self.go(phase)
+
     @property
     def seen(self) -> Seen:
         """What the planner sees of it."""

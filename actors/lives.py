@@ -9,14 +9,13 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
 
+from actors.failures import Failures, as_ours, lost
 from actors.instance import Instance
 from actors.life import Death, Incarnation, StopResult
 from actors.orders import Orders
 from actors.ports import Actors, Handle
-from raypool.crashes import LOCKED_RETRY_S, backoff, failed
-from raypool.errors import ErrorCodes, RaypoolError, create_error
+from raypool.errors import RaypoolError
 from raypool.logs import get_logger
 from raypool.model import Desired, Holder, Supervision
 from raypool.phase import Phase
@@ -59,7 +58,8 @@ class Lives:
     ) -> None:
         self.clock, self.wake = clock, wake
         self._actors, self._records, self._leases = actors, records, leases
-        self._cluster, self._dice = cluster, dice
+        self._cluster = cluster
+        self._failures = Failures(records, clock, dice)
         self._orders = Orders(wake)
         self.changed = self._orders.changed
 
@@ -148,7 +148,7 @@ class Lives:
             await self._look_at_lease(instance)
             instance.handle = await self._actors.start(self._incarnation(instance, holder))
         except Exception as error:  # noqa: BLE001 -- the outcome of a start is data
-            await self._failed(instance, _as_ours(error), holder.id)
+            await self._failures.failed(instance, as_ours(error), holder.id)
             return
         instance.holder_id, instance.node_id = holder.id, instance.handle.node_id
         instance.supersedes, instance.error = None, None
@@ -185,54 +185,6 @@ class Lives:
         ours = holder.kind == "instance" and holder.cluster == self._cluster
         return ours and bool(holder.node_id) and await self._actors.end(holder.node_id, holder.id)
 
-    async def _failed(self, instance: Instance, error: RaypoolError, holder_id: str) -> None:
-        if instance.phase is Phase.STOPPING:
-            return
-        instance.error = error
-        if error.context.get("death_certain"):  # it died in its start, lease in hand
-            instance.supersedes = holder_id
-        delay = self._delay(instance, error)
-        instance.retry_at = self.clock() + delay
-        await self._remember(instance, error, delay)
-        quarantined = instance.supervision.quarantined
-        _out(instance, Phase.QUARANTINED if quarantined else Phase.BACKOFF)
-        log.warning(
-            "start failed", business_id=instance.business_id, error=str(error), retry_in=delay
-        )
-
-    def _delay(self, instance: Instance, error: RaypoolError) -> float:
-        chance, asked = self._dice(), error.retry_after or 0.0
-        if error.code is ErrorCodes.SESSION_LOCKED:
-            return min(asked, LOCKED_RETRY_S) + chance * 0.2
-        return max(backoff(instance.supervision.failures + 1, chance), asked)
-
-    async def _remember(self, instance: Instance, error: RaypoolError, delay: float) -> None:
-        """Note a failure where the next supervisor finds it."""
-        if error.code is ErrorCodes.SESSION_LOCKED:
-            return  # nothing is wrong with it
-        progress = instance.ready_at > 0 and (
-            instance.progressed(self.clock()) or await self._worked(instance)
-        )
-        before, at = instance.supervision, datetime.now(UTC)
-        instance.supervision = failed(before, error, at, delay, progress=progress)
-        instance.ready_at, instance.vitals = 0.0, {}
-        await self._write(instance)
-
-    async def _worked(self, instance: Instance) -> bool:
-        """Tell whether the life that ended had worked: it may have died before we asked it again."""
-        try:
-            session = await self._records.get_session(instance.session_id)
-        except RaypoolError:
-            return False
-        seen = session.observed if session else None
-        return seen is not None and seen.worked and seen.incarnation == instance.number
-
-    async def _write(self, instance: Instance) -> None:
-        try:
-            await self._records.supervise(instance.session_id, instance.supervision)
-        except RaypoolError as error:
-            log.warning("not remembered", business_id=instance.business_id, error=error.message)
-
     # -- watch -------------------------------------------------------------------------------
 
     async def _watch(self, instance: Instance) -> None:
@@ -253,10 +205,10 @@ class Lives:
             instance.supervision = Supervision()  # what went before is no loop
         if self.clock() - instance.ready_at >= STEADY_S and not instance.supervision.deaths:
             # A first death: at once, but remembered, should others follow.
-            await self._remember(instance, _lost(death), 0.0)
-            _out(instance, Phase.ABSENT)
+            await self._failures.remember(instance, lost(death), 0.0)
+            instance.out(Phase.ABSENT)
             return
-        await self._failed(instance, _lost(death), instance.holder_id)
+        await self._failures.failed(instance, lost(death), instance.holder_id)
 
     async def ask(self, instance: Instance) -> None:
         """Ask an instance how it is; one that stays silent is asked after at its node."""
@@ -350,27 +302,6 @@ class Lives:
             log.warning("not noted", business_id=instance.business_id, error=error.message)
 
 
-def _out(instance: Instance, phase: Phase) -> None:
-    """Note that an instance is gone; one that was told to stop meanwhile is its stop's business."""
-    if instance.phase is not Phase.STOPPING:
-        instance.go(phase)
-
-
 def _is_over(state: str | None, silent_for: float) -> bool:
     """Tell whether a silent owner is to be ended, by what its node says of its process."""
     return state is not None and (state != "running" or silent_for >= PATIENCE_S)
-
-
-def _lost(death: Death) -> RaypoolError:
-    if death.certain:
-        code, context = ErrorCodes.BROWSER_INSTANCE_LOST, {"death_certain": True}
-        return create_error(code, f"it died: {death.reason}", context)
-    return create_error(ErrorCodes.NETWORK_RAY_UNREACHABLE, f"its node is gone: {death.reason}")
-
-
-def _as_ours(error: Exception) -> RaypoolError:
-    if isinstance(error, RaypoolError):
-        return error
-    if isinstance(error, TimeoutError):
-        return create_error(ErrorCodes.BROWSER_INSTANCE_NOT_READY, "it did not come up in time")
-    return create_error(ErrorCodes.INTERNAL_ERROR, f"{type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ from actors.keeper import OpenLeases, now
 from actors.life import Incarnation, StopResult
 from actors.ports import Launcher, Stores
 from actors.rebuilding import Rebuilder
+from actors.reports import Reports, vitals
 from actors.rounds import Limits, Orders, Rounds
 from actors.saving import save
 from actors.sites import SiteGate
@@ -24,7 +25,7 @@ from actors.workplace import Workplace
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.logs import get_logger
-from raypool.model import CheckpointInfo, Observed, Session
+from raypool.model import CheckpointInfo, Session
 from raypool.phase import Phase, transition
 
 log = get_logger(__name__)
@@ -58,6 +59,7 @@ class InstanceSession:
         self._open_leases, self._on_end = open_leases, on_end
         self._loop = asyncio.get_running_loop()
         self._turns = Turns(incarnation.business_id, settings.max_queued, settings.command_timeout)
+        self._reports = Reports(incarnation, stores.sessions)
         self._visits = Visits()
         self._gate = SiteGate(stores.breakers)
         self._tenure: Tenure | None = None
@@ -85,7 +87,7 @@ class InstanceSession:
             await self._vanish()
             raise
         self.phase = transition(self.phase, Phase.READY)
-        await self._report()
+        await self._reports.write(self._place, self._tenure, self.phase, self._commands)
         log.info("instance ready", incarnation=self.incarnation.number)
 
     async def _start(self) -> None:
@@ -102,7 +104,7 @@ class InstanceSession:
         self._place = place = Workplace(
             session, self._stores, self._launcher, tenure, who.holder.node_id, self._browser_lost
         )
-        await self._report()
+        await self._reports.write(self._place, self._tenure, self.phase, self._commands)
         await place.open()
         orders = Orders(self._rebuild_soon, self._recycle, self._end)
         limits = Limits.of(self._settings)
@@ -162,7 +164,7 @@ class InstanceSession:
         self._rebuilder.of_use()
         self._commands += 1
         if self._commands == 1:
-            await self._report()
+            await self._reports.write(self._place, self._tenure, self.phase, self._commands)
 
     async def _save(self, place: Workplace, reason: str) -> CheckpointInfo:
         try:
@@ -246,7 +248,7 @@ class InstanceSession:
 
     async def _mended(self) -> None:
         self.phase = transition(self.phase, Phase.READY)
-        await self._report()
+        await self._reports.write(self._place, self._tenure, self.phase, self._commands)
 
     async def _beyond_repair(self, reason: str) -> None:
         await self._end(reason)
@@ -345,7 +347,7 @@ class InstanceSession:
             self._upkeep.cancel()
         if place and tenure:
             await place.drop()
-            await self._write_report(place, tenure)
+            await self._reports.write(place, tenure, self.phase, self._commands)
         if tenure:
             await tenure.end()
 
@@ -353,25 +355,14 @@ class InstanceSession:
 
     def describe(self) -> dict[str, Any]:
         """Return what is known right now, from plain fields: safe from any thread."""
-        place, tenure, who = self._place, self._tenure, self.incarnation
-        browser = place.browser if place else None
         return {
-            "business_id": who.business_id,
-            "session_id": who.session_id,
-            "holder_id": who.holder.id,
-            "incarnation": who.number,
+            **vitals(self.incarnation, self._place, self._tenure),
             "phase": self.phase,
-            "off_line": tenure.off_line if tenure else False,
             "busy": self._turns.busy,
             "idle_for": self._turns.idle_for(),
             "commands": self._commands,
             "attached": self._visits.present,
-            "fencing_token": tenure.token if tenure else 0,
-            "sign_in": place.sign_in if place else None,
-            "browser_pid": browser.browser_pid if browser else None,
-            "driver_pid": browser.driver_pid if browser else None,
             "memory_bytes": self._memory(),
-            "conditions": tuple(place.conditions.values()) if place else (),
         }
 
     def _memory(self) -> int | None:
@@ -379,26 +370,3 @@ class InstanceSession:
         if self._rounds and self._rounds.memory:
             return self._rounds.memory
         return self._place.browser.memory() if self._place and self._place.browser else None
-
-    async def _report(self) -> None:
-        if self._place and self._tenure:
-            await self._write_report(self._place, self._tenure)
-
-    async def _write_report(self, place: Workplace, tenure: Tenure) -> None:
-        """Write the owner's report into the record; Redis being away must not stop the instance."""
-        holder, browser = self.incarnation.holder, place.browser
-        observed = Observed(
-            phase=self.phase,
-            cluster=holder.cluster,
-            node_id=holder.node_id,
-            pid=holder.pid,
-            browser_pid=browser.browser_pid if browser else None,
-            incarnation=self.incarnation.number,
-            worked=self._commands > 0,
-            sign_in=place.sign_in,
-            conditions=tuple(place.conditions.values()),
-        )
-        try:
-            await self._stores.sessions.report(place.session.id, tenure.token, observed)
-        except RaypoolError as error:
-            log.warning("report not written", error=str(error))

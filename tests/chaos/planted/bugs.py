@@ -68,9 +68,9 @@ BUGS = (
             ),
             # Closing in order ends the browser before the lease comes into it.
             Change(
-                "actors/session.py",
-                '            await self._place.save("stop")\n            await self._place.close()\n',
-                '            await self._place.save("stop")\n',
+                "actors/farewell.py",
+                '        await place.save("stop")\n        await place.close()\n',
+                '        await place.save("stop")\n',
             ),
             Change(
                 "actors/session.py",
@@ -111,10 +111,10 @@ BUGS = (
         [
             Change(
                 "actors/session.py",
-                '            await self._save(place, "run")\n            self._commands',
+                '            await self._save(place, "run")\n            await self._worked()\n',
                 "            self._loop.call_later(\n"
                 '                1.0, lambda: self._loop.create_task(self._save(place, "run"))\n'
-                "            )\n            self._commands",
+                "            )\n            await self._worked()\n",
             )
         ],
         "was acknowledged, then read as",
