@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from raypool.model import Outcome as Outcome
     from raypool.pool import AsyncPool as AsyncPool
     from raypool.retry import ErrorRetry as ErrorRetry
+    from raypool.retry import RetryBudget as RetryBudget
     from raypool.retry import with_retry as with_retry
     from raypool.spec import Probe as Probe
     from raypool.store.sessions import RedisSessionManager as RedisSessionManager
@@ -44,6 +45,7 @@ _HOME = {
     "Probe": ("raypool.spec", "Probe"),
     "RaypoolError": ("raypool.errors", "RaypoolError"),
     "RedisSessionManager": ("raypool.store.sessions", "RedisSessionManager"),
+    "RetryBudget": ("raypool.retry", "RetryBudget"),
     "Settings": ("raypool.config", "Settings"),
     "connect": ("raypool.wiring", "connect"),
     "connect_async": ("raypool.wiring", "connect_async"),
@@ -63,6 +65,7 @@ __all__ = [
     "Probe",
     "RaypoolError",
     "RedisSessionManager",
+    "RetryBudget",
     "Settings",
     "connect",
     "connect_async",

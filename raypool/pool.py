@@ -21,6 +21,7 @@ from raypool.ids import parse_business_id, parse_duration, parse_email
 from raypool.logs import get_logger
 from raypool.model import CheckpointInfo, Desired, Outcome
 from raypool.operations import KEY_PREFIX, Fleet, Operations, business_of, traced
+from raypool.retry import RetryBudget
 from raypool.spec import parse_spec
 from raypool.store.sessions import RedisSessionManager
 
@@ -45,6 +46,8 @@ class AsyncPool(Operations):
         on_close: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(sessions, fleet, settings, on_close)
+        self._budget = RetryBudget()
+        """Of runs that are done again: a fleet that is dying is not hammered by its own retries."""
         self._turns: WeakValueDictionary[str, Turns] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
@@ -149,6 +152,7 @@ class AsyncPool(Operations):
         self, business_id: str, call: bytes, seconds: float, idempotent: bool
     ) -> tuple[Any, int]:
         await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
+        self._budget.record_call()
         attempt = 1
         while True:
             await self._ready(business_id)
@@ -158,7 +162,7 @@ class AsyncPool(Operations):
                 if attempt == ATTEMPTS:
                     raise
             except InstanceLost:
-                if not idempotent or attempt == ATTEMPTS:
+                if not idempotent or attempt == ATTEMPTS or not self._budget.spend():
                     raise
             attempt += 1
             await asyncio.sleep(0.2 * attempt)
