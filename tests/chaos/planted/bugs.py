@@ -69,8 +69,8 @@ BUGS = (
             # Closing in order ends the browser before the lease comes into it.
             Change(
                 "actors/session.py",
-                '            await self._place.save("stop")\n            await self._place.close()\n',
-                '            await self._place.save("stop")\n',
+                '            await place.save("stop")\n            await place.close()\n',
+                '            await place.save("stop")\n',
             ),
             Change(
                 "actors/session.py",
