@@ -11,6 +11,7 @@ from tests.chaos.ownership import STALE_WRITE
 from tests.chaos.recovery import NOT_SAVED, READY
 
 COMMAND_TIMEOUT_S = 60.0
+STARTS = 4
 ANSWER_TIMEOUT_S = 150.0
 """A start may take 90 s, and a command 60 s after it."""
 
@@ -24,7 +25,14 @@ class Client:
         self.fleet, self.history = fleet, history
 
     async def __aenter__(self) -> "Client":
-        self.caller = await self.fleet.caller()
+        for left in reversed(range(STARTS)):  # on a busy machine a Ray may not come up in time
+            try:
+                self.caller = await self.fleet.caller()
+                break
+            except (Refused, NoAnswer):
+                if not left:
+                    raise
+                await asyncio.sleep(1.0)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,8 +3,10 @@
 import contextlib
 import os
 import secrets
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import psutil
 from tests.chaos.network import Network
 
 PORT = 6391
+START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 60.0
 _QUICK = {
     # A host that is silent is given up after 15 s, not after a minute; sooner, and a busy one is too.
@@ -41,11 +44,24 @@ def two_nodes(network: Network, directory: Path, environment: Mapping[str, str])
     address = f"{network.cluster}:{PORT}"
     node = (ray, "start", f"--address={address}", f"--node-ip-address={network.far}", *resources)
     log = directory / "ray.log"
-    with (
-        _running(head, directory / "near", environment, log),
-        _running(network.over_there(*node), directory / "far", environment, log),
-    ):
-        yield address
+    with _running(head, directory / "near", environment, log):
+        _wait_for(network.cluster, log)
+        with _running(network.over_there(*node), directory / "far", environment, log):
+            yield address
+
+
+def _wait_for(host: str, log: Path) -> None:
+    """Wait until the head listens."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection((host, PORT), 1.0).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the head did not start:\n{log.read_text()}") from None
+            time.sleep(0.2)
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ from pydantic import SecretStr
 from raypool.config import Settings
 from raypool.store.crypto import Keyring
 from tests.chaos.aftermath import aftermath
-from tests.chaos.caller import NoAnswer, Refused
 from tests.chaos.client import Client, say
 from tests.chaos.cluster import two_nodes, variables
 from tests.chaos.evidence import Final
@@ -40,7 +39,6 @@ FAULT = "partition"
 LEASE_TTL_S = 5.0
 LEASES = 3
 SECOND_TIMEOUT_S = 90.0
-JOIN_TIMEOUT_S = 60.0
 SETTLE_S = 3.0
 
 
@@ -51,7 +49,7 @@ async def partition(mark: str, history: History) -> Final:
     with Network() as network, RotatingSite(users=2, host=network.web) as site:
         async with _cluster(mark, network) as fleet:
             workers = [Performer(f"{mark}-{n}", site, user) for n, user in enumerate(site.users)]
-            async with _joined(fleet, history) as client:
+            async with Client(fleet, history) as client:
                 for worker in workers:
                     await worker.sign_in(client)
                 far = await _cut_off(client, workers, network)
@@ -79,25 +77,6 @@ async def _cluster(mark: str, network: Network) -> AsyncIterator[Fleet]:
                     log_level="ERROR",
                 )
                 yield Fleet(mark, settings, directory / "scripts.log", environment)
-
-
-@contextlib.asynccontextmanager
-async def _joined(fleet: Fleet, history: History) -> AsyncIterator[Client]:
-    """Give a client as soon as the cluster lets it in."""
-    deadline = time.monotonic() + JOIN_TIMEOUT_S
-    client = Client(fleet, history)
-    while True:
-        try:
-            await client.__aenter__()
-            break
-        except (Refused, NoAnswer):
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(1.0)
-    try:
-        yield client
-    finally:
-        await client.caller.leave()
 
 
 async def _cut_off(client: Client, workers: list[Performer], network: Network) -> Performer:

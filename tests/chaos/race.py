@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.chaos import targets
-from tests.chaos.caller import NoAnswer, Refused
 from tests.chaos.client import Client
 from tests.chaos.history import Kind
 from tests.chaos.nemesis import Nemesis, happened
@@ -17,7 +16,6 @@ ASK = "hold"
 LOCKED_AFTER_S = 15.0
 ASK_EVERY_S = 0.2
 ANSWER_S = 40.0
-STARTS = 3
 
 
 @dataclass
@@ -38,21 +36,13 @@ class SecondCluster(Nemesis):
             tempfile.TemporaryDirectory(prefix="raypool-chaos-", ignore_cleanup_errors=True)
         )
         before = len(self.first.history.events)
-        second = await self._second(Path(directory))
-        if second is None:
-            return False
+        fleet = self.first.fleet.beside(Path(directory), LOCKED_AFTER_S)
+        second = await self._stack.enter_async_context(Client(fleet, self.first.history))
         self._asking = asyncio.create_task(self._go_on(second, business_id))
         if not await self._let_go(business_id):
             await self.heal()
             return False
         return await happened(lambda: self._answered(before), ANSWER_S)
-
-    async def _second(self, directory: Path) -> Client | None:
-        fleet = self.first.fleet.beside(directory, LOCKED_AFTER_S)
-        for _ in range(STARTS):  # on a busy machine a second Ray may not come up in time
-            with contextlib.suppress(Refused, NoAnswer):
-                return await self._stack.enter_async_context(Client(fleet, self.first.history))
-        return None
 
     async def _let_go(self, business_id: str) -> bool:
         if self.gently:
