@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from actors.keeper import now
+from actors.ports import Browser
 from actors.workplace import ALIVE_TIMEOUT_S, Workplace, swallow
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 
@@ -21,9 +22,8 @@ async def attempt(work: Work[T], place: Workplace, timeout: float) -> "asyncio.T
         InstanceLost: The browser died first, or *work* failed because it was off line meanwhile.
         CommandTimeout: It ran past *timeout* seconds. Its browser is gone.
     """
-    page = await place.present.page()
     lost, off_before = place.lost, place.off_line_seconds()
-    task: asyncio.Task[T] = asyncio.ensure_future(work(page))
+    task: asyncio.Task[T] = asyncio.ensure_future(_on_page(work, place.present))
     await _ended(task, place, timeout)
     if not task.done() and not lost.done():
         raise await _past_deadline(task, place, timeout)
@@ -36,6 +36,10 @@ async def attempt(work: Work[T], place: Workplace, timeout: float) -> "asyncio.T
         task.add_done_callback(swallow)
         raise place.lost_error()
     return task
+
+
+async def _on_page(work: Work[T], browser: Browser) -> T:
+    return await work(await browser.page())
 
 
 async def _ended(task: "asyncio.Task[Any]", place: Workplace, timeout: float) -> None:

@@ -65,11 +65,14 @@ class Operations:
         session = await self._session(parse_business_id(business_id))
         overview = await self._fleet.overview()
         known = next((o for o in overview if o["business_id"] == business_id), None)
-        live = await self._fleet.describe(business_id) if known else None
-        return status_of(session, known or {}, live or {}, await self._holder(session, live))
+        return await self._status(session, known or {})
 
-    async def _holder(self, session: Session, live: dict[str, Any] | None) -> Lease | None:
-        return None if live else await self.sessions.leases.get(session.business_id)
+    async def _status(self, session: Session, known: dict[str, Any]) -> InstanceStatus:
+        business_id = session.business_id
+        may_live = known or session.desired is Desired.RUNNING
+        live = await self._fleet.describe(business_id) if may_live else None
+        lease = None if live else await self.sessions.leases.get(business_id)
+        return status_of(session, known, live or {}, lease)
 
     async def instances(self) -> list[InstanceStatus]:
         """Return the status of every business that is wanted or live."""
@@ -79,11 +82,9 @@ class Operations:
         for business_id in known.keys() - sessions.keys():
             if session := await self.sessions.get_active_session(business_id):
                 sessions[business_id] = session
-        live = await asyncio.gather(*(self._fleet.describe(b) for b in sorted(sessions)))
-        return [
-            status_of(sessions[b], known.get(b, {}), seen or {})
-            for b, seen in zip(sorted(sessions), live, strict=True)
-        ]
+        return await asyncio.gather(
+            *(self._status(sessions[b], known.get(b, {})) for b in sorted(sessions))
+        )
 
     async def nodes(self) -> list[dict[str, Any]]:
         """Return each node with its places, whether it is draining, and what its janitor says."""

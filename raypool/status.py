@@ -28,6 +28,8 @@ def status_of(
     """
     observed = session.observed
     phase = live.get("phase") or known.get("phase") or observed.phase
+    if not known and not live and lease is None:
+        phase = Phase.ABSENT  # whatever it last said: nobody holds it, nobody knows it
     phase = _settled(phase, session, known)
     why = _why_not(phase, session, known, lease) if phase not in _RUNS else None
     conditions = live.get("conditions", () if phase in _GONE else observed.conditions)

@@ -108,7 +108,8 @@ def test_what_the_instance_says_counts_most() -> None:
     assert (all_three.incarnation, all_three.restarts) == (2, 3)
     assert all_three.sign_in is SignIn.SIGNED_IN
     assert status_of(session, known, {}).phase is Phase.READY
-    assert status_of(session, {}, {}).phase is Phase.STARTING
+    assert status_of(session, {}, {}, LEASE).phase is Phase.STARTING
+    assert status_of(session, {}, {}).phase is Phase.ABSENT  # nobody holds it, nobody knows it
 
 
 @pytest.mark.parametrize(
