@@ -45,23 +45,36 @@ class RayNode:
         # Short, since Ray makes sockets below it.
         self.tmp = Path(tempfile.mkdtemp(prefix=f"n{address.rpartition('.')[2]}-", dir=directory))
         self.log = self.tmp / "log"
+        self._command = [*command, f"--temp-dir={self.tmp}/ray"]
+        self._variables = {**variables, "TMPDIR": str(self.tmp)}
+        self._process = self._launched()
+
+    def _launched(self) -> "subprocess.Popen[bytes]":
         with self.log.open("w") as log:
-            self._process = subprocess.Popen(
-                [*command, f"--temp-dir={self.tmp}/ray"],
-                env={**variables, "TMPDIR": str(self.tmp)},
+            return subprocess.Popen(
+                self._command,
+                env=self._variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in a test run must not reach it
             )
-        self.pid = self._process.pid
+
+    @property
+    def pid(self) -> int:
+        """Process of ``ray start`` itself."""
+        return self._process.pid
 
     def wait_started(self) -> None:
-        """Return when the node is up."""
-        until(self._started, f"{self.address} is up", 60)
+        """Return when the node is up; try again, as Docker does, when Ray's 30 s were too short."""
+        for _ in range(3):
+            until(lambda: self._up() or self._process.poll() is not None, "`ray start` is done", 90)
+            if self._up():
+                return
+            self._process = self._launched()
+        raise AssertionError(self.log.read_text()[-2000:])
 
-    def _started(self) -> bool:
-        assert self._process.poll() is None, self.log.read_text()[-2000:]
+    def _up(self) -> bool:
         return "--block" in self.log.read_text()
 
     def part(self, program: str) -> int:
@@ -138,7 +151,7 @@ class Cluster:
             "PYTHONPATH": str(ROOT),
         }
         self.nodes: list[RayNode] = []
-        self._directory, self._port = directory, port
+        self.directory, self._port = directory, port
 
     def start_head(self, *options: str, **variables: str) -> RayNode:
         """Start the head, which takes no business unless *options* say so; again if it was lost."""
@@ -162,7 +175,7 @@ class Cluster:
         common = [f"--node-ip-address={address}", f"--object-store-memory={_STORE_BYTES}",
                   "--include-log-monitor=false", "--disable-usage-stats", "--block"]  # fmt: skip
         command = [RAY, "start", *options, *common]
-        node = RayNode(command, {**self.environment, **variables}, self._directory, address)
+        node = RayNode(command, {**self.environment, **variables}, self.directory, address)
         self.nodes.append(node)
         return node
 

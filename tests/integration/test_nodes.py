@@ -1,5 +1,7 @@
 """Nodes of a cluster, as the fleet sees and drains them: real raylets, really killed."""
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +15,7 @@ from ray.exceptions import RayActorError
 from actors.nodes import Node, RayNodes
 from raypool.errors import ErrorCodes, NetworkError
 from tests.integration.clusters import Cluster, Driver, RayNode, cluster, driver
-from tests.integration.scripts import until
+from tests.integration.scripts import running, until
 
 DRAIN_TIMEOUT_S = 6
 SLOTS = '--resources={"browser": 2}'
@@ -25,6 +27,9 @@ class Tenant:
 
     def where(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
+
+    def pid(self) -> int:
+        return os.getpid()
 
 
 _tenants: list[ActorHandle[Any]] = []
@@ -44,6 +49,17 @@ def _ask_all() -> list[str]:
 def _kill_all() -> None:
     while _tenants:
         ray.kill(_tenants.pop())
+
+
+def _replace_paused(name: str, options: dict[str, Any]) -> tuple[int, int]:
+    """Kill a paused actor and take its name at once; return both processes."""
+    named = Tenant.options(name=name, **options)  # type: ignore[attr-defined]
+    old = named.remote()
+    old_pid = ray.get(old.pid.remote(), timeout=60)
+    os.kill(old_pid, signal.SIGSTOP)
+    ray.kill(old)
+    _tenants.append(named.remote())
+    return old_pid, ray.get(_tenants[-1].pid.remote(), timeout=60)
 
 
 class Fleet:
@@ -167,6 +183,16 @@ def test_sigterm_does_not_wait_for_ever(fleet: Fleet, two: tuple[RayNode, RayNod
     assert time.monotonic() - asked_at >= DRAIN_TIMEOUT_S - 1
     with pytest.raises(RayActorError):
         fleet.ask(_ask_all)
+
+
+def test_a_name_says_nothing_about_the_process_that_had_it(
+    fleet: Fleet, two: tuple[RayNode, RayNode]
+) -> None:
+    """A paused actor that is killed dies seconds later; its name can be taken at once."""
+    old, new = fleet.ask(_replace_paused, "tenant", {"label_selector": {"zone": "a"}})
+    assert old != new
+    assert running(old), "both are there: the lease must keep them apart, not the name"
+    until(lambda: not running(old), "Ray killed it", 20)
 
 
 def test_a_killed_raylet_is_seen_dead_and_its_workers_end(
