@@ -13,9 +13,9 @@ from tests.chaos.nemesis import Nemesis, happened
 
 LOCKED = "SESSION_LOCKED"
 ASK = "hold"
-LOCKED_AFTER_S = 15.0
+LOCKED_AFTER_S = 30.0
 ASK_EVERY_S = 0.2
-ANSWER_S = 40.0
+ANSWER_S = 90.0
 
 
 @dataclass
