@@ -5,13 +5,16 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 
 from raypool.cli.app import FAILED, Json, app, err, out, plain, print_json, print_line, say
 from raypool.errors import ErrorCodes, create_error
+
+if TYPE_CHECKING:  # pydantic takes a while, and most commands show no status
+    from raypool.model import InstanceStatus
 
 
 @app.command()
@@ -80,8 +83,7 @@ def status(
         print_json([s.model_dump(mode="json") for s in found])
         return
     if business:
-        for name, value in found[0].model_dump(mode="json").items():
-            out.print(f"{name:20} {value}")
+        _show_one(found[0])
         return
     table = Table(
         "business", "phase", "signed in", "checkpoint", "restarts", "memory", "conditions"
@@ -99,6 +101,13 @@ def status(
             notes,
         )
     out.print(table)
+
+
+def _show_one(status: "InstanceStatus") -> None:
+    for name, value in status.model_dump(mode="json", exclude={"conditions"}).items():
+        out.print(f"{name:20} {'—' if value is None else value}")
+    for condition in status.conditions:
+        print_line(plain(f"{condition.type:20} {condition.reason}: {condition.message}"))
 
 
 @app.command()

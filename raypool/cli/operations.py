@@ -9,6 +9,10 @@ from rich.table import Table
 from raypool.cli.app import FAILED, Json, app, err, out, plain, print_json, print_line
 
 Business = typer.Argument(..., metavar="BUSINESS", help="The business's id.")
+_SHOWN = 12
+"""Characters of a node's id; Ray's ids are random, so as many tell any two apart."""
+_ENOUGH = 4
+"""Characters that name a node: an empty shell variable must not name the only one there is."""
 Timeout = typer.Option(120.0, help="Seconds to wait.")
 
 
@@ -96,19 +100,25 @@ def hand_over(
 
 @app.command()
 def drain(
-    node: str = typer.Argument(..., metavar="NODE", help="Its id, as `raypool nodes` shows it."),
+    node: str = typer.Argument(
+        ..., metavar="NODE", help="Its id as `raypool nodes` shows it, or how it begins."
+    ),
     timeout: float = typer.Option(60.0, help="Seconds that running functions get to end."),
     as_json: bool = Json,
 ) -> None:
     """Empty a node for good: each business is saved, then comes up on another node.
 
-    Example:  raypool drain 5f3c… && ssh node-3 sudo reboot
+    Example:  raypool drain 5f3c && ssh node-3 sudo reboot
     """
     from raypool import fleets
     from raypool.config import Settings
 
-    unsaved = asyncio.run(fleets.operate(Settings(), lambda pool: pool.drain(node, timeout)))
-    _say(as_json, {"node_id": node, "unsaved": unsaved}, f"{node} is empty.")
+    async def emptied(pool: Any) -> tuple[str, list[dict[str, Any]]]:
+        node_id = _whole([n["node_id"] for n in await pool.nodes()], node)
+        return node_id, await pool.drain(node_id, timeout)
+
+    node_id, unsaved = asyncio.run(fleets.operate(Settings(), emptied))
+    _say(as_json, {"node_id": node_id, "unsaved": unsaved}, f"{node_id[:_SHOWN]} is empty.")
     for stop in unsaved:
         print_line(f"[red]not saved:[/] {plain(stop['business_id'])}: {plain(stop['why'])}", err)
     if unsaved:
@@ -148,13 +158,19 @@ def sites(as_json: bool = Json) -> None:
     out.print(table if found else "No site has failed lately.")
 
 
+def _whole(node_ids: list[str], beginning: str) -> str:
+    """Return the one id that begins so; what is too short or fits none or several, as it stands."""
+    found = [node_id for node_id in node_ids if node_id.startswith(beginning)]
+    return found[0] if len(found) == 1 and len(beginning) >= _ENOUGH else beginning
+
+
 def _cells(node: dict[str, Any]) -> list[str]:
     said = node["janitor"] or {}
     draining = node["draining_deadline"] is not None
     state = "dead" if not node["alive"] else "draining" if draining else "up"
     memory = f"{said['memory_available'] / 2**30:.1f} GB" if said else "—"
     return [
-        node["node_id"], node["address"], state, str(node["slots"]),
+        node["node_id"][:_SHOWN], node["address"], state, str(node["slots"]),
         str(said.get("browsers", "—")), str(said.get("orphans", "—")), memory,
     ]  # fmt: skip
 

@@ -107,7 +107,8 @@ def test_to_rest_and_back(
     code, out, _ = run(here, "status", business)
     assert code == 0
     assert re.search(r"phase +hibernated", out)
-    assert "the next call wakes it" in out
+    assert re.search(r"browser_pid +—", out)
+    assert re.search(r"NotRunning +Hibernated: it was idle; the next call wakes it", out)
     assert run(here, "wake", business)[:2] == (0, f"{business} is ready.\n")
     code, out, _ = run(here, "hibernate", business, "--json")
     assert (code, json.loads(out)) == (0, {"business_id": business, "hibernated": True})
@@ -156,7 +157,7 @@ def test_nodes_are_shown(run: Run, here: dict[str, str], pool: raypool.Pool, bus
     for title in ("node", "address", "state", "places", "browsers", "orphans", "free memory"):
         assert title in out
     node_id = pool.status(business).node_id or ""
-    assert node_id[:8] in out
+    assert f" {node_id[:12]} " in out
     assert " up " in out
     code, out, _ = run(here, "nodes", "--json")
     (node,) = json.loads(out)
@@ -165,9 +166,10 @@ def test_nodes_are_shown(run: Run, here: dict[str, str], pool: raypool.Pool, bus
     assert running(node["janitor"]["pid"])
 
 
-def test_a_node_that_is_none_cannot_be_drained(run: Run, here: dict[str, str]) -> None:
+@pytest.mark.parametrize("node", ["no-such-node", ""])
+def test_a_node_that_is_none_cannot_be_drained(node: str, run: Run, here: dict[str, str]) -> None:
     """It says where the ids are."""
-    code, out, err = run(here, "drain", "5f3c")
+    code, out, err = run(here, "drain", node)
     assert (code, out) == (2, "")
-    assert "'5f3c' is no node of this cluster that is alive" in err
+    assert f"'{node}' is no node of this cluster that is alive" in err
     assert "`raypool nodes` shows the nodes and their ids" in err
