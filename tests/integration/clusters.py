@@ -24,7 +24,8 @@ from raypool.config import Settings
 from tests.integration.scripts import ROOT, closed_port, kill, until
 
 T = TypeVar("T")
-RAY = str(Path(sys.executable).parent / "ray")
+RAY = ("setpriv", "--pdeathsig", "KILL", str(Path(sys.executable).parent / "ray"), "start")
+"""A node ends with the process that started it, also when that one had no time to clean up."""
 HEAD_IP = "127.0.0.2"
 FAST_HEALTH = {  # a silent node is given up after 4 s, a dead one after 2 s
     "RAY_health_check_initial_delay_ms": "0",
@@ -174,7 +175,7 @@ class Cluster:
     def _start(self, address: str, variables: Mapping[str, str], *options: str) -> RayNode:
         common = [f"--node-ip-address={address}", f"--object-store-memory={_STORE_BYTES}",
                   "--include-log-monitor=false", "--disable-usage-stats", "--block"]  # fmt: skip
-        command = [RAY, "start", *options, *common]
+        command = [*RAY, *options, *common]
         node = RayNode(command, {**self.environment, **variables}, self.directory, address)
         self.nodes.append(node)
         return node
