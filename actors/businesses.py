@@ -107,6 +107,10 @@ class BusinessActors:
         """Wait for the end."""
         return await self._runtime.death(living.actor, living.node_id)
 
+    async def is_lost(self, node_id: str) -> bool:
+        """Tell whether a node is known to be dead; see the protocol."""
+        return await self._runtime.is_dead(node_id)
+
     async def owner_state(self, node_id: str, holder_id: str) -> str | None:
         """Return what a node says of an owner; see the protocol."""
         return await self._janitors.state(node_id, holder_id)

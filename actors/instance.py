@@ -42,6 +42,8 @@ class Instance:
     """What the actor last said of itself."""
     silent_since: float | None = None
     """Since when it has not answered."""
+    locked_by: tuple[str, float] = ("", 0.0)
+    """Holder in whose hands it was found, and since when."""
     resting: bool = False
     """Whether it was asked to hibernate and has not answered yet."""
     error: RaypoolError | None = None
@@ -109,6 +111,12 @@ class Instance:
         elif self.phase is Phase.QUARANTINED and not kept.quarantined:
             self.supervision, self.error = Supervision(), None
             self.go(Phase.ABSENT)
+
+    def locked_for(self, holder_id: str, now: float) -> float:
+        """Note who has it; return for how long it has been found in the same hands."""
+        if self.locked_by[0] != holder_id:
+            self.locked_by = (holder_id, now)
+        return now - self.locked_by[1]
 
     def freed(self, now: float) -> None:
         """Try at once: somebody let go of the business that we found locked."""

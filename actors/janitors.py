@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from actors.runtime import RayRuntime
@@ -44,14 +45,23 @@ class Janitors:
             report: Mapping[str, Any] = await self._runtime.call(
                 janitor, "report", timeout=ANSWER_TIMEOUT_S
             )
-        except (RaypoolError, TimeoutError) as error:
+        except RaypoolError as error:  # it is dead
+            log.warning("a janitor is gone", node_id=node_id, error=error.message)
+            await self._make_anew(node_id)
+            return None
+        except TimeoutError:
             self._missed[node_id] = self._missed.get(node_id, 0) + 1
-            log.warning("a janitor does not answer", node_id=node_id, error=repr(error))
+            log.warning("a janitor does not answer", node_id=node_id)
             if self._missed[node_id] >= MISSES:
                 await self.dismiss([node_id])
                 self._missed[node_id] = 0
             return None
         return report
+
+    async def _make_anew(self, node_id: str) -> None:
+        del self._handles[node_id]
+        with suppress(Exception):  # its name may not be free yet: the next round tries again
+            await self._janitor(node_id)
 
     async def _janitor(self, node_id: str) -> Any:
         if node_id not in self._handles:

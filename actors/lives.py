@@ -17,7 +17,7 @@ from actors.orders import Orders
 from actors.ports import Actors, Handle
 from raypool.errors import RaypoolError
 from raypool.logs import get_logger
-from raypool.model import Desired, Holder, Supervision
+from raypool.model import Desired, Holder, Lease, Supervision
 from raypool.phase import Phase
 from raypool.store.base import LeaseStore, SessionStore
 from raypool.store.leases import locked
@@ -41,6 +41,7 @@ class Lives:
         records: Where what must outlive this supervisor is written.
         leases: Looked at before an actor is made in vain.
         cluster: Name of this cluster, written into leases.
+        lease_ttl: Seconds that an owner which cannot be reached keeps its business.
         wake: Called when something changed that is worth another pass.
         clock: Monotonic seconds.
         dice: Numbers in [0, 1).
@@ -52,13 +53,14 @@ class Lives:
         records: SessionStore,
         leases: LeaseStore,
         cluster: str,
+        lease_ttl: float,
         wake: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.clock, self.wake = clock, wake
         self._actors, self._records, self._leases = actors, records, leases
-        self._cluster = cluster
+        self._cluster, self._lease_ttl = cluster, lease_ttl
         self._failures = Failures(records, clock, dice)
         self._orders = Orders(wake)
         self.changed = self._orders.changed
@@ -173,17 +175,30 @@ class Lives:
         held = await self._leases.get(instance.business_id)
         if held is None or held.holder.id == instance.supersedes:
             return
-        if not await self._is_ended(held.holder):
-            raise locked(held, held.ttl)
-        instance.supersedes = held.holder.id
+        if self._is_ours(held.holder):
+            if await self._actors.end(held.holder.node_id, held.holder.id):
+                instance.supersedes = held.holder.id  # it died with the supervisor that watched it
+                return
+            renews = instance.locked_for(held.holder.id, self.clock()) > self._lease_ttl
+            if renews and await self._actors.is_lost(held.holder.node_id):
+                held = await self._fence_off(held)
+        raise locked(held, held.ttl)
 
-    async def _is_ended(self, holder: Holder) -> bool:
-        """Have the node of one of our own see to it that nothing of it is left.
-
-        It died with the supervisor that watched it, so nobody is left who saw its death.
-        """
+    def _is_ours(self, holder: Holder) -> bool:
         ours = holder.kind == "instance" and holder.cluster == self._cluster
-        return ours and bool(holder.node_id) and await self._actors.end(holder.node_id, holder.id)
+        return ours and bool(holder.node_id)
+
+    async def _fence_off(self, held: Lease) -> Lease:
+        """Take the lease from an owner whose node is given up, though it may live, and hold it empty.
+
+        Ray gives a node up when only its raylet hangs: the owners there renew for ever, out of
+        reach. From here on they cannot; by the time that this lease has run out they are off line.
+        """
+        fence = Holder(id=uuid.uuid4().hex, kind="fence", cluster=self._cluster)
+        log.warning("fenced off", business_id=held.business_id, holder=held.holder.id)
+        return await self._leases.acquire(
+            held.business_id, fence, self._lease_ttl, supersedes=held.holder.id
+        )
 
     # -- watch -------------------------------------------------------------------------------
 

@@ -184,6 +184,10 @@ class Actors(Protocol):
         """Wait for the end."""
         ...
 
+    async def is_lost(self, node_id: str) -> bool:
+        """Tell whether a node is known to be dead; what ran there may live all the same."""
+        ...
+
     async def owner_state(self, node_id: str, holder_id: str) -> str | None:
         """Return what a node says of an owner (running, stopped, dead); None: it says nothing."""
 

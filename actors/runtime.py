@@ -69,6 +69,8 @@ class RayRuntime:
         offered = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if offered.get(BROWSER_RESOURCE):
             options["resources"] = {BROWSER_RESOURCE: 1}
+        else:  # no node counts places: at least none without a CPU, as heads are started
+            options["num_cpus"] = 0.01
         return self._make(options, business_id)
 
     async def janitor(self, node_id: str) -> ActorHandle[Any]:
@@ -133,6 +135,11 @@ class RayRuntime:
         nodes = await asyncio.to_thread(ray.nodes)
         return any(node["NodeID"] == node_id and node["Alive"] for node in nodes)
 
+    async def is_dead(self, node_id: str) -> bool:
+        """Tell whether Ray has given a node up."""
+        nodes = await asyncio.to_thread(ray.nodes)
+        return any(node["NodeID"] == node_id and not node["Alive"] for node in nodes)
+
     async def kill(self, actor: ActorHandle[Any] | None) -> None:
         """Kill an actor's process at once. Idempotent."""
         if actor is not None:
@@ -172,8 +179,9 @@ def _janitor_options(namespace: str, node_id: str) -> dict[str, Any]:
         "namespace": namespace,
         "lifetime": "detached",
         "get_if_exists": True,
-        "max_restarts": -1,
-        "max_task_retries": -1,
+        # The supervisor makes it again. When memory is short, Ray kills what restarts by itself first.
+        "max_restarts": 0,
+        "max_task_retries": 0,
         "num_cpus": 0,
         "label_selector": {"ray.io/node-id": node_id},
     }

@@ -54,7 +54,12 @@ class Supervisor:
         self._nodes, self._janitors = RayNodes(), Janitors(runtime)
         actors = BusinessActors(runtime, self._janitors, settings, keyring)
         lives = Lives(
-            actors, self._manager, self._manager.leases, settings.cluster, self._awake.set
+            actors,
+            self._manager,
+            self._manager.leases,
+            settings.cluster,
+            settings.lease_ttl,
+            self._awake.set,
         )
         self._lives = lives
         self._reconciler = Reconciler(

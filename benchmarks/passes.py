@@ -83,7 +83,7 @@ async def seed(manager: RedisSessionManager, url: str, first: int, last: int) ->
 
 async def passes(manager: RedisSessionManager) -> tuple[list[float], list[float]]:
     """Milliseconds of passes after ten changes, and of passes that read everything again."""
-    lives = Lives(Immortals(), manager, manager.leases, "bench", lambda: None)
+    lives = Lives(Immortals(), manager, manager.leases, "bench", 15.0, lambda: None)
     reconciler = Reconciler(manager, lives, "bench")
     while await reconciler.reconcile() is not None:
         await asyncio.sleep(0.05)

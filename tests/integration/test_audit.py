@@ -167,13 +167,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
 
 
 async def _hold_by_a_dead_process(settings: Settings, business_id: str) -> None:
-    """Make a record that wants to run, and give its lease to somebody who is dead."""
+    """Make a record that wants to run; its lease is with a dead one of another cluster: not ours to end."""
     keyring, _ = keyring_for(settings, embedded=False)
     async with RedisSessionManager(settings, keyring) as manager:
         (alive,) = await manager.get_sessions_by_business("audited")
         dead = subprocess.Popen(["true"])
         dead.wait()
-        holder = Holder(id="dead-holder", cluster=settings.cluster, pid=dead.pid)
+        holder = Holder(id="dead-holder", cluster="another", pid=dead.pid)
         holder = holder.model_copy(update={"node_id": alive.observed.node_id})
         await manager.leases.acquire(business_id, holder, 300)
         await manager.ensure_active(business_id, desired=Desired.RUNNING)

@@ -17,6 +17,7 @@ from raypool.room import NodeRoom, Room
 from raypool.store.memory import MemorySessions, MemoryStore
 
 LEASE_TTL = 3600.0
+FENCE_TTL = 15.0
 FIRST = 100.0
 _START = datetime.now(UTC)
 
@@ -54,6 +55,7 @@ class World:
         """What a node says of an owner, by the business."""
         self.asked_after: list[tuple[str, str]] = []
         self.ends = True
+        self.lost_nodes: set[str] = set()
         """Whether a node can end an owner."""
         self.declines = False
         """Whether somebody uses an instance in the moment when it shall rest."""
@@ -125,6 +127,9 @@ class World:
     async def death(self, handle: Actor) -> Death:
         return await self.alive[handle]
 
+    async def is_lost(self, node_id: str) -> bool:
+        return node_id in self.lost_nodes
+
     async def owner_state(self, node_id: str, holder_id: str) -> str | None:
         self.asked_after.append((node_id, holder_id))
         by_holder = {lease.holder.id: business_id for business_id, lease in self.held.items()}
@@ -191,6 +196,7 @@ class Stage:
             self.records,  # type: ignore[arg-type]
             self.store.leases,
             "here",
+            FENCE_TTL,
             self._wake,
             clock=lambda: self.now,
             dice=lambda: 1.0,

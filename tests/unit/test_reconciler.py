@@ -63,6 +63,29 @@ async def test_a_death_that_nobody_saw_is_vouched_for_by_the_node(stage: Stage) 
     assert stage.world.lives[1].supersedes == first.holder.id
 
 
+async def test_an_owner_that_renews_on_a_lost_node_is_fenced_off(stage: Stage) -> None:
+    """Its raylet hangs, it does not: its lease goes to a fence, and the next life waits that out."""
+    await stage.want("a")
+    await stage.settle()
+    stage.world.ends, lost = False, stage.world.held["a"]
+    stage.now += 10
+    stage.world.die("a", certain=False)
+    stage.world.lost_nodes = {lost.holder.node_id}
+    for _ in range(4):
+        assert await stage.store.leases.renew(lost)
+        stage.now += 6
+        await stage.settle()
+    held = await stage.store.leases.get("a")
+    assert held is not None
+    assert held.holder.kind == "fence"
+    assert not await stage.store.leases.renew(lost)
+    assert len(stage.world.lives) == 1
+    for _ in range(4):
+        stage.now += 6
+        await stage.settle()
+    assert len(stage.world.lives) == 2
+
+
 async def test_a_death_that_nobody_can_vouch_for_supersedes_nothing(stage: Stage) -> None:
     """When only the node was lost, the old owner may still act: its lease must expire first."""
     stage.world.ends = False
