@@ -124,6 +124,12 @@ class Instance:
         if self.phase is Phase.BACKOFF and locked:
             self.retry_at = now
 
+    def give_way(self, until: float) -> None:
+        """Do not start it before *until*, unless somebody here asks for it."""
+        if self.phase is Phase.ABSENT:
+            self.retry_at = until
+            self.go(Phase.BACKOFF)
+
     def hurry(self) -> None:
         """Bring the next try forward, to a second after the last: a caller waits."""
         if self.phase is Phase.BACKOFF:

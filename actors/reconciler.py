@@ -41,12 +41,20 @@ class Reconciler:
         lives: Carries out what is decided.
         cluster: Whose sessions these are.
         idle_after: Seconds of idleness after which an instance rests, where its spec says nothing.
+        courtesy: Seconds for which a business that is wanted anew is left to other clusters, unless
+            somebody here asks for it: all of them hear that it is wanted, one of them was asked.
     """
 
     def __init__(
-        self, sessions: SessionStore, lives: Lives, cluster: str, idle_after: float = 0.0
+        self,
+        sessions: SessionStore,
+        lives: Lives,
+        cluster: str,
+        idle_after: float = 0.0,
+        courtesy: float = 0.0,
     ) -> None:
         self._sessions, self._lives, self._idle_after = sessions, lives, idle_after
+        self._courtesy = courtesy
         self._wishes = Wishes(cluster)
         self._instances: dict[str, Instance] = {}
         self._awaited: Counter[str] = Counter()
@@ -138,6 +146,8 @@ class Reconciler:
             self._wishes.read(session)
             if business_id in self._wishes:
                 self._recall(session)
+                if instance is None and session.assigned_cluster is None and self._courtesy:
+                    self._instance(business_id).give_way(self._lives.clock() + self._courtesy)
         elif business_id in self._wishes or (instance and instance.phase not in _OUT):
             session_id = instance.session_id if instance else ""
             self._wishes.not_found(business_id, session_id, self._lives.clock())

@@ -37,6 +37,8 @@ AFTER_ERROR_S = 1.0
 FOLLOW_S = 10.0
 ASK_EVERY_S = 2.0
 NODES_EVERY_S = 3.0
+COURTESY_S = 8.0
+"""Longer than the cluster that was asked takes to hold the lease."""
 
 
 @ray.remote
@@ -63,7 +65,7 @@ class Supervisor:
         )
         self._lives = lives
         self._reconciler = Reconciler(
-            self._manager, lives, settings.cluster, self._settings.idle_after
+            self._manager, lives, settings.cluster, self._settings.idle_after, COURTESY_S
         )
         self._adopted = False
         loops = (self._passes, self._follow, self._rounds, self._look_at_nodes)

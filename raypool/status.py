@@ -103,10 +103,19 @@ def _by_phase(phase: Phase, known: Mapping[str, Any], lease: Lease | None) -> tu
     if not known:
         return "NoSupervisor", "no supervisor of this cluster knows it: is the fleet up?"
     about = {
-        Phase.BACKOFF: ("Failed", f"{known.get('error')}; the next try is at {_time(known)}"),
+        Phase.BACKOFF: _waits(known),
         Phase.UNKNOWN: ("Silent", "its actor does not answer; its node is asked after it"),
     }
     return about.get(phase, (phase.capitalize(), f"it is {phase}"))
+
+
+def _waits(known: Mapping[str, Any]) -> tuple[str, str]:
+    if known.get("error"):
+        return "Failed", f"{known['error']}; the next try is at {_time(known)}"
+    return (
+        "Waits",
+        f"another cluster may have been asked for it; it is tried here at {_time(known)}",
+    )
 
 
 def _held(lease: Lease) -> str:

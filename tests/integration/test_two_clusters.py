@@ -30,9 +30,19 @@ def west(valkey: Valkey) -> Iterator[Fleet]:
 @pytest.fixture
 def account(east: Fleet, site: DemoSite) -> Iterator[Account]:
     """A business that *east* runs, signed in."""
-    account = signed_in(east.pool, new_id(), site)
+    account = _signed_in_at("east", east, site)
     yield account
     forget(east.pool, account.business_id)
+
+
+def _signed_in_at(cluster: str, own: Fleet, site: DemoSite) -> Account:
+    """Sign a business in, at this cluster however slow it is; any may run it afterwards."""
+    business_id = new_id()
+    session = own.pool.sessions.ensure_active(business_id)
+    own.pool.sessions.update_session(session.id, assigned_cluster=cluster)
+    account = signed_in(own.pool, business_id, site)
+    own.pool.sessions.update_session(session.id, assigned_cluster=None)
+    return account
 
 
 def _holder(own: Fleet, business: str) -> str | None:
@@ -60,6 +70,15 @@ def test_one_has_it_and_the_other_is_told_who(east: Fleet, west: Fleet, account:
     assert east.pool.run(business, flows.who, account.site.url) == account.email
     after = east.pool.status(business)
     assert (after.pid, after.browser_pid) == (before.pid, before.browser_pid)
+
+
+def test_whoever_is_asked_first_has_it(east: Fleet, west: Fleet) -> None:
+    """Both hear that a business is wanted; the one that has the caller takes it, without a race."""
+    for own, cluster in ((east, "east"), (west, "west")) * 2:
+        business = new_id()
+        assert own.pool.run(business, flows.nothing) == "about:blank"
+        assert _holder(own, business) == cluster
+        forget(own.pool, business)
 
 
 def test_it_is_handed_over(east: Fleet, west: Fleet, account: Account) -> None:
@@ -115,7 +134,7 @@ def test_a_cluster_that_dies_is_followed_by_the_other(
     east: Fleet, west: Fleet, site: DemoSite
 ) -> None:
     """All of it at once, as when its machine burns down: the other goes on once the lease is over."""
-    account = signed_in(west.pool, new_id(), site)
+    account = _signed_in_at("west", west, site)
     business = account.business_id
     left = west.pool.run(business, flows.leave_traces, site.url, "kept")
     browser = west.pool.status(business).browser_pid

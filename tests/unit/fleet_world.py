@@ -176,9 +176,9 @@ class Records:
 class Stage:
     """A reconciler with its surroundings."""
 
-    def __init__(self, idle_after: float = 0.0) -> None:
+    def __init__(self, idle_after: float = 0.0, courtesy: float = 0.0) -> None:
         self.now = FIRST
-        self.idle_after = idle_after
+        self.idle_after, self.courtesy = idle_after, courtesy
         self.store = MemoryStore(lambda: _START + timedelta(seconds=self.now - FIRST))
         self.records = Records(self.store.sessions)
         self.world = World(self.store)
@@ -206,6 +206,7 @@ class Stage:
             self.lives,
             "here",
             self.idle_after,
+            self.courtesy,
         )
 
     def described(self, actor: Actor) -> dict[str, Any]:

@@ -142,3 +142,33 @@ async def test_a_change_wakes_the_supervisor_once(stage: Stage) -> None:
     assert stage.wakes == wakes
     stage.reconciler.note(["a"])
     assert stage.wakes == wakes + 1
+
+
+async def test_what_is_wanted_anew_is_left_to_whoever_was_asked() -> None:
+    """Every cluster hears of it; the one with the caller begins at once, the others a while later."""
+    stage = Stage(courtesy=8.0)
+    await stage.want("mine", "theirs", "nobodys")
+    await stage.settle()
+    assert stage.world.living == ["mine", "nobodys", "theirs"], "the first look finds no callers"
+    await stage.want("asked", "other")
+    await stage.settle()
+    assert {"asked", "other"} & set(stage.world.living) == set()
+    call = await stage.waiting(stage.reconciler.await_ready("asked", 10.0))
+    await stage.settle()
+    assert (await call).phase is Phase.READY
+    await stage.hold_elsewhere("other")
+    stage.now += 8.1
+    await stage.settle()
+    assert "other" not in stage.world.living
+    assert stage.row("other")["error"] is not None
+
+
+async def test_what_is_assigned_here_is_not_left_to_others() -> None:
+    """Nobody else may run it."""
+    stage = Stage(courtesy=8.0)
+    await stage.settle()
+    session = await stage.store.sessions.ensure_active("a", desired=Desired.RUNNING)
+    await stage.store.sessions.update_session(session.id, assigned_cluster="here")
+    stage.reconciler.note(["a"])
+    await stage.settle()
+    assert stage.world.living == ["a"]
