@@ -167,7 +167,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
 
 
 async def _hold_by_a_dead_process(settings: Settings, business_id: str) -> None:
-    """Make a record that wants to run; its lease is with a dead one of another cluster: not ours to end."""
+    """Make a record that wants to run; its lease is with a dead one of another cluster."""
     keyring, _ = keyring_for(settings, embedded=False)
     async with RedisSessionManager(settings, keyring) as manager:
         (alive,) = await manager.get_sessions_by_business("audited")
