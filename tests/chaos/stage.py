@@ -22,7 +22,7 @@ PAUSE_S = (0.5, 3.0)
 """Bounds of the random time from a recovery to the next strike."""
 TARGET_TIMEOUT_S = 10.0
 """How long a target may take to be there: it may just be coming back."""
-RECOVERY_TIMEOUT_S = 180.0
+RECOVERY_TIMEOUT_S = 240.0
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,14 @@ class Stage:
         """Return when the business answered again and what was struck was there again."""
         deadline = began + RECOVERY_TIMEOUT_S
         for attempt in itertools.count():
-            patience = min(deadline - time.monotonic(), 20.0 if self._reconnects else 120.0)
+            if time.monotonic() > deadline:
+                break
             if attempt and self._reconnects and not await self._again():
                 continue
+            patience = min(deadline - time.monotonic(), 20.0 if self._reconnects else 120.0)
             answered = await worker.who(self._client, max(patience, 1.0))
             if answered and await asyncio.to_thread(nemesis.over, worker.business):
                 return time.monotonic()
-            if time.monotonic() > deadline:
-                return None
             await asyncio.sleep(0.1)
         return None
 
