@@ -15,7 +15,7 @@ demo: ## Three businesses sign in, two are killed, all stay signed in
 
 test: ## The whole test suite
 	@sh scripts/setup.sh dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3 --dist loadfile  # most of it waits; one file stays on one worker
 
 check: ## Lint, format, types, import rules, links in the docs
 	@sh scripts/setup.sh dev
