@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos connectivity lock format clean
+.PHONY: help demo test long check bench chaos connectivity lock format clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,10 @@ demo: ## Three businesses sign in, two are killed, all stay signed in
 test: ## The whole test suite
 	@sh scripts/setup.sh dev
 	@$(BIN)/python -m pytest -n 3 --dist loadfile  # most of it waits; one file stays on one worker
+
+long: ## Whole clusters that lose their head, a node, their memory; one after another
+	@sh scripts/setup.sh dev
+	@$(BIN)/python -m pytest tests/long --timeout 400
 
 check: ## Lint, format, types, import rules, links in the docs
 	@sh scripts/setup.sh dev

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ async def start(
     Raises:
         BrowserError: One of them did not come up; nothing of them is left.
     """
-    _keep_in(directory)
     before = {child.pid for child in psutil.Process().children()}
-    playwright = await async_playwright().start()
+    with _kept_in(directory):
+        playwright = await async_playwright().start()
     driver_pid = next(c.pid for c in psutil.Process().children() if c.pid not in before)
     try:
         browser = await _launch_chromium(playwright, spec, directory, executable, warnings)
@@ -59,11 +60,27 @@ async def start(
     return Started(playwright, browser, cdp, driver_pid, browser_pid)
 
 
-def _keep_in(directory: InstanceDirectory) -> None:
-    """Make the driver, which inherits our environment, write nowhere else: one removal clears all."""
-    os.environ["TMPDIR"] = str(directory.path)
-    # Where `Browser.bind` leaves a file with its endpoint; by default in the user's cache.
-    os.environ["PWTEST_SERVER_REGISTRY"] = str(directory.path / "bound")
+@contextlib.contextmanager
+def _kept_in(directory: InstanceDirectory) -> Iterator[None]:
+    """Make a driver that is started now, and inherits our environment, write nowhere else.
+
+    One removal then clears all. What this process itself does with its environment stays as it was.
+    """
+    ours = {
+        "TMPDIR": str(directory.path),
+        # Where `Browser.bind` leaves a file with its endpoint; by default in the user's cache.
+        "PWTEST_SERVER_REGISTRY": str(directory.path / "bound"),
+    }
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 async def _launch_chromium(

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from ray.exceptions import RayError
 
 import raypool
 from actors.keeper import now
@@ -41,13 +42,15 @@ OWNER = """
 @pytest.fixture(scope="module")
 def janitor(pool: raypool.Pool, settings: Settings) -> Any:
     """The janitor of this node, which the supervisor makes."""
+    return until(lambda: _janitor(settings), "the node has a janitor")
+
+
+def _janitor(settings: Settings) -> Any:
     name = janitor_actor(ray.get_runtime_context().get_node_id())
-
-    def found() -> Any:
-        with suppress(ValueError):
-            return ray.get_actor(name, settings.namespace)
-
-    return until(found, "the node has a janitor")
+    with suppress(ValueError, RayError):
+        found = ray.get_actor(name, settings.namespace)
+        ray.get(found.report.remote(), timeout=10)
+        return found
 
 
 class Owner:
@@ -143,16 +146,6 @@ def test_it_ends_an_incarnation(janitor: Any, owner: Owner) -> None:
         other.clear()
 
 
-def test_a_killed_janitor_comes_back_and_goes_on(janitor: Any, owner: Owner) -> None:
-    """What happened meanwhile is seen by the next one."""
-    pid = ray.get(janitor.report.remote())["pid"]
-    os.kill(pid, signal.SIGKILL)
-    owner.process.kill()
-    until(lambda: not running(pid), "it is dead")
-    until(lambda: not members(owner.browser), "the browser is dead", 30)
-    assert ray.get(janitor.report.remote(), timeout=30)["pid"] != pid
-
-
 def test_the_orphan_gauge_is_exported(janitor: Any) -> None:
     """Ray's own metrics endpoint shows it, and it reads 0."""
     node = next(node for node in ray.nodes() if node["Alive"])
@@ -166,3 +159,15 @@ def test_the_orphan_gauge_is_exported(janitor: Any) -> None:
         return [float(line.rsplit(" ", 1)[1]) for line in ours if f'node="{node_id}"' in line]
 
     assert set(until(gauge, "the gauge is there", 40)) == {0.0}
+
+
+def test_a_killed_janitor_comes_back_and_goes_on(
+    janitor: Any, owner: Owner, settings: Settings
+) -> None:
+    """What happened meanwhile is seen by the next one."""
+    pid = ray.get(janitor.report.remote())["pid"]
+    os.kill(pid, signal.SIGKILL)
+    owner.process.kill()
+    until(lambda: not running(pid), "it is dead")
+    until(lambda: not members(owner.browser), "the browser is dead", 30)
+    assert ray.get(_janitor(settings).report.remote(), timeout=30)["pid"] != pid
