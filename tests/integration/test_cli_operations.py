@@ -75,7 +75,7 @@ def test_a_cluster_that_cannot_be_is_wrong_use(
     to: str, run: Run, here: dict[str, str], pool: raypool.Pool, business: str
 ) -> None:
     """It would be assigned to nobody for ever."""
-    pool.get_or_create_instance(business)
+    pool.sessions.ensure_active(business)
     code, _, err = run(here, "hand-over", business, "--to", to)
     assert code == 2, err
     assert "cluster" in err
@@ -88,14 +88,14 @@ def test_a_time_that_cannot_be_is_wrong_use(
     timeout: str, run: Run, here: dict[str, str], pool: raypool.Pool, business: str
 ) -> None:
     """Nothing has been done for it."""
-    pool.get_or_create_instance(business)
-    node = pool.status(business).node_id or ""
+    pool.sessions.ensure_active(business)
+    (node,) = (node["node_id"] for node in pool.nodes())
     for args in (("hand-over", business, "--to", "west"), ("drain", node)):
         code, _, err = run(here, *args, f"--timeout={timeout}")
         assert code == 2, err
         assert "timeout" in err
     assert pool.sessions.get_active_session(business).assigned_cluster is None
-    assert pool.run(business, flows.nothing) == "about:blank"
+    assert [node["draining_deadline"] for node in pool.nodes()] == [None]
 
 
 def test_to_rest_and_back(
@@ -121,7 +121,7 @@ def test_a_business_that_is_well_may_be_released(
     run: Run, here: dict[str, str], pool: raypool.Pool, business: str
 ) -> None:
     """It was not in quarantine, and is not now."""
-    pool.run(business, flows.nothing)
+    pool.sessions.ensure_active(business)
     assert run(here, "release", business)[:2] == (0, f"{business} is out of quarantine.\n")
     code, out, _ = run(here, "release", business, "--json")
     assert (code, json.loads(out)) == (0, {"business_id": business, "released": True})
@@ -156,7 +156,7 @@ def test_nodes_are_shown(run: Run, here: dict[str, str], pool: raypool.Pool, bus
     assert code == 0
     for title in ("node", "address", "state", "places", "browsers", "orphans", "free memory"):
         assert title in out
-    node_id = pool.status(business).node_id or ""
+    (node_id,) = (node["node_id"] for node in pool.nodes())
     assert f" {node_id[:12]} " in out
     assert " up " in out
     code, out, _ = run(here, "nodes", "--json")

@@ -22,6 +22,7 @@ from tests.integration.scripts import running, until
 COMMAND_TIMEOUT_S = 8.0
 """How long a command may wait for its turn."""
 PATIENCE_S = 6.0
+CALLS = 25
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_a_call_wakes_what_was_hibernated(small: Fleet, account: Account) -> Non
     for _ in range(2):
         pool.hibernate(business)
         assert _has_nothing(small, business)
-        assert not running(before.pid)
+        until(lambda: not running(before.pid), "its actor is gone")
     rests = pool.status(business)
     assert (rests.phase, rests.desired, rests.pid) == (Phase.HIBERNATED, Desired.HIBERNATED, None)
     assert _why_not(rests) == "Hibernated"
@@ -120,7 +121,7 @@ def test_a_call_in_the_moment_of_hibernation_succeeds(small: Fleet, ids: list[st
         pool.get_or_create_instance(business, idle_after=idle_after)
 
     def call(business: str) -> None:
-        for _ in range(8):
+        for _ in range(5):
             assert pool.run(business, flows.nothing) == "about:blank"
             # The supervisor asks every two seconds: somewhere in there it lets the browser go.
             time.sleep(idle_after + dice.uniform(-0.02, 2.0))
@@ -128,7 +129,7 @@ def test_a_call_in_the_moment_of_hibernation_succeeds(small: Fleet, ids: list[st
     with ThreadPoolExecutor() as threads:
         list(threads.map(call, ids[:2]))
     lives = sum(pool.status(business).incarnation for business in ids[:2])
-    assert lives >= 6, "it was hibernated, and more than once"
+    assert lives > 3, "it was hibernated, and more than once"
     assert [pool.status(business).restarts for business in ids[:2]] == [0, 0]
 
 
@@ -138,13 +139,13 @@ def test_a_caller_never_sees_that_somebody_else_hibernates(small: Fleet, ids: li
     pool.get_or_create_instance(business)
     rests = 0
     with ThreadPoolExecutor() as threads:
-        calls = threads.submit(lambda: [pool.run(business, flows.nothing) for _ in range(60)])
+        calls = threads.submit(lambda: [pool.run(business, flows.nothing) for _ in range(CALLS)])
         while not calls.done():
             if pool.status(business).phase is Phase.READY:
                 time.sleep(dice.uniform(0.0, 0.5))
                 pool.hibernate(business)
                 rests += 1
-        assert calls.result() == ["about:blank"] * 60
+        assert calls.result() == ["about:blank"] * CALLS
     assert rests > 1
 
 
@@ -260,7 +261,7 @@ def test_a_browser_is_renewed_without_its_caller_noticing(small: Fleet, account:
     before = pool.status(business)
     pool.run(business, flows.open_and_close_pages, 6)
     for what in ("its pages", "its age"):
-        old = pool.status(business).browser_pid
+        old = until(lambda: pool.status(business).browser_pid, "there is a browser")
 
         def renewed(old: int = old) -> bool:
             assert pool.run(business, flows.traces) == left

@@ -77,12 +77,12 @@ def test_what_works_between_its_deaths_is_never_set_aside(quick: Fleet, business
     """However often it dies, and however soon after a call."""
     pool = quick.pool
     pid = 0
-    for _ in range(DEATHS + 2):
+    for _ in range(DEATHS + 1):
         assert pool.run(business, flows.nothing, idempotent=True) == "about:blank"
         pid = until(lambda old=pid: _new(quick, business, old), "it is up again")
         kill(pid)
     assert pool.run(business, flows.nothing, idempotent=True) == "about:blank"
-    assert pool.status(business).restarts >= DEATHS + 2
+    assert pool.status(business).restarts >= DEATHS + 1
 
 
 def test_a_browser_that_only_dies_ends_its_actor(quick: Fleet, business: str) -> None:
@@ -90,7 +90,7 @@ def test_a_browser_that_only_dies_ends_its_actor(quick: Fleet, business: str) ->
     pool = quick.pool
     pool.get_or_create_instance(business)
     first, old = pool.status(business), 0
-    for _ in range(4):
+    for _ in range(3):
         assert pool.run(business, flows.nothing, idempotent=True) == "about:blank"
         old = _kill_browser(quick, business, old)
     assert pool.run(business, flows.nothing, idempotent=True) == "about:blank"
