@@ -8,7 +8,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.managers import BaseManager
@@ -80,10 +80,10 @@ class _Driver:
 
 
 def _connected(settings: Settings) -> raypool.Pool:
-    try:
-        return raypool.connect(settings)
-    except NetworkError:  # Ray gives its node 30 s to come up, however busy the machine is
-        return raypool.connect(settings)
+    for _ in range(2):  # Ray gives its node 30 s to come up, however busy the machine is
+        with suppress(NetworkError):
+            return raypool.connect(settings)
+    return raypool.connect(settings)
 
 
 class _Manager(BaseManager):

@@ -19,6 +19,8 @@ from tests.integration.conftest import Account, forget, new_id, signed_in
 from tests.integration.own import Fleet, fleet
 from tests.integration.scripts import running, until
 
+pytestmark = pytest.mark.timeout(240)  # a fleet of its own has to come up, too
+
 COMMAND_TIMEOUT_S = 8.0
 """How long a command may wait for its turn."""
 PATIENCE_S = 6.0

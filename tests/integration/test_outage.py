@@ -20,6 +20,8 @@ from tests.integration.conftest import Account, Valkey, forget, new_id, signed_i
 from tests.integration.own import Fleet
 from tests.integration.scripts import kill, running, until
 
+pytestmark = pytest.mark.timeout(240)  # a fleet of its own has to come up, too
+
 LONG_S = 6.0
 """Longer than a lease of these fleets lives."""
 

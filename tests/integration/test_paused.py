@@ -18,6 +18,8 @@ from tests.integration.own import Fleet
 from tests.integration.scripts import kill, running, until
 from tests.integration.test_janitor import Owner
 
+pytestmark = pytest.mark.timeout(240)  # a fleet of its own has to come up, too
+
 
 def _stop(pid: int) -> None:
     """Stop a process, and see that it stands still: the fault has fired."""

@@ -12,6 +12,8 @@ from tests.integration.conftest import forget, new_id
 from tests.integration.own import Fleet
 from tests.integration.scripts import command, kill, until
 
+pytestmark = pytest.mark.timeout(240)  # a fleet of its own has to come up, too
+
 DEATHS = 5
 
 

@@ -17,6 +17,8 @@ from tests.integration.conftest import Account, Valkey, forget, new_id, signed_i
 from tests.integration.own import Fleet, fleet
 from tests.integration.scripts import command, running, until
 
+pytestmark = pytest.mark.timeout(240)  # a fleet of its own has to come up, too
+
 PATIENCE_S = 6.0
 
 
