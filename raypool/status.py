@@ -85,7 +85,7 @@ def _by_wish(session: Session, known: Mapping[str, Any]) -> tuple[str, str] | No
     if session.desired is Desired.STOPPED:
         return "Stopped", "nobody wants it to run: `pool.run` or `raypool wake` starts it"
     if session.desired is Desired.HIBERNATED:
-        return "Hibernated", "it was idle; the next call wakes it"
+        return "Hibernated", "it rests; the next call wakes it"
     if quarantined := session.supervision.quarantined:
         lets_out = f"`raypool release {session.business_id}` lets it out"
         return "Quarantined", f"{quarantined.message}. {lets_out}"

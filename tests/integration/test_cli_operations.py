@@ -108,7 +108,7 @@ def test_to_rest_and_back(
     assert code == 0
     assert re.search(r"phase +hibernated", out)
     assert re.search(r"browser_pid +—", out)
-    assert re.search(r"NotRunning +Hibernated: it was idle; the next call wakes it", out)
+    assert re.search(r"NotRunning +Hibernated: it rests; the next call wakes it", out)
     assert run(here, "wake", business)[:2] == (0, f"{business} is ready.\n")
     code, out, _ = run(here, "hibernate", business, "--json")
     assert (code, json.loads(out)) == (0, {"business_id": business, "hibernated": True})

@@ -52,7 +52,7 @@ def _why(
         ({"desired": Desired.HIBERNATED}, {}, None, "Hibernated", "the next call wakes it"),
         (
             {"desired": Desired.HIBERNATED}, {"phase": Phase.HIBERNATED}, None, "Hibernated",
-            "it was idle",
+            "it rests",
         ),
         (
             {"supervision": Supervision(quarantined=QUARANTINED)}, {"phase": Phase.QUARANTINED},
