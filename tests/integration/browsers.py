@@ -45,6 +45,8 @@ def private_directory() -> Iterator[Path]:
         yield Path(short)
     finally:
         tempfile.tempdir = None
+        for name in before:
+            os.environ.pop(name, None)
         os.environ |= {name: value for name, value in before.items() if value is not None}
         shutil.rmtree(short)
 

@@ -170,4 +170,5 @@ def test_a_killed_janitor_comes_back_and_goes_on(
     owner.process.kill()
     until(lambda: not running(pid), "it is dead")
     until(lambda: not members(owner.browser), "the browser is dead", 30)
-    assert ray.get(_janitor(settings).report.remote(), timeout=30)["pid"] != pid
+    anew = until(lambda: _janitor(settings), "the node has a janitor again", 30)
+    assert ray.get(anew.report.remote(), timeout=30)["pid"] != pid
