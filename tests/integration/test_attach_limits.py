@@ -168,6 +168,7 @@ async def test_a_dialog_is_dismissed_unless_somebody_listens(live: LiveBrowser) 
     async with connect_remote(await live.bind(LOOPBACK)) as attached:
         assert await page.evaluate("confirm('sure?')") is False
         attached.page.on("dialog", lambda dialog: dialog.accept())
+        await attached.page.title()  # the driver knows by now that somebody listens
         assert await page.evaluate("confirm('sure?')") is True
     assert await page.evaluate("confirm('sure?')") is False
 
@@ -177,6 +178,7 @@ async def test_a_dialog_that_is_left_open_hangs_its_page(live: LiveBrowser) -> N
     page = await live.page()
     async with connect_remote(await live.bind(LOOPBACK)) as attached:
         attached.page.on("dialog", lambda _: None)
+        await attached.page.title()
         await hangs(page.evaluate("confirm('sure?')"))
         with pytest.raises(BrowserError):
             await live.check_page(0.5)
