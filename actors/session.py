@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from actors.commands import Work, attempt
+from actors.farewell import say_farewell
 from actors.keeper import OpenLeases, now
 from actors.life import Incarnation, StopResult
 from actors.ports import Launcher, Stores
@@ -309,7 +310,7 @@ class InstanceSession:
         return await asyncio.shield(self._stopping)
 
     async def _stop(self, timeout: float) -> StopResult:
-        why = await self._save_and_close(timeout)
+        why = await say_farewell(self._place, self._turns, self._rebuilder, timeout)
         self._ended = True
         self.phase = transition(self.phase, Phase.STOPPING)
         place = self._place
@@ -317,24 +318,6 @@ class InstanceSession:
         version = place.checkpoint.version if place and place.checkpoint else 0
         log.info("instance stopped", saved=not why, why=why)
         return StopResult(self.incarnation.business_id, not why, version, why)
-
-    async def _save_and_close(self, timeout: float) -> str:
-        """Return why the last changes could not be saved; empty when they were."""
-        self._turns.close()
-        place = self._place
-        if place is None:
-            return "it had not come up"
-        try:
-            await self._rebuilder.wait(timeout)
-            if not await self._turns.take_last(timeout):
-                return f"a function was still running after {timeout:g} s"
-            if place.off_line:
-                return "it was off line: its lease could not be renewed in time"
-            await place.save("stop")
-            await place.close()
-        except Exception as error:  # noqa: BLE001 -- a stop ends, and says what it could not do
-            return str(error)
-        return ""
 
     async def _vanish(self) -> None:
         """Leave nothing behind: browser, directory, lease. Idempotent."""
