@@ -176,7 +176,7 @@ class Lives:
         if held is None or held.holder.id == instance.supersedes:
             return
         if self._is_ours(held.holder):
-            if await self._actors.end(held.holder.node_id, held.holder.id):
+            if await self._is_vouched_for(held.holder):
                 instance.supersedes = held.holder.id  # it died with the supervisor that watched it
                 return
             renews = instance.locked_for(held.holder.id, self.clock()) > self._lease_ttl
@@ -187,6 +187,15 @@ class Lives:
     def _is_ours(self, holder: Holder) -> bool:
         ours = holder.kind == "instance" and holder.cluster == self._cluster
         return ours and bool(holder.node_id)
+
+    async def _is_vouched_for(self, holder: Holder) -> bool:
+        """Have the node of a dead holder see to it that nothing of it is left.
+
+        One whose process runs is left alone: it may be another fleet's of the same name.
+        """
+        state = await self._actors.owner_state(holder.node_id, holder.id)
+        dead = state is not None and state != "running"
+        return dead and await self._actors.end(holder.node_id, holder.id)
 
     async def _fence_off(self, held: Lease) -> Lease:
         """Take the lease from an owner whose node is given up, though it may live, and hold it empty.

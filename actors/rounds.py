@@ -14,7 +14,7 @@ from actors.turns import Turns
 from actors.visits import Visits
 from actors.workplace import Workplace
 from raypool.config import Settings
-from raypool.errors import BrowserError, RaypoolError
+from raypool.errors import BrowserError, RaypoolError, SessionNotFound
 from raypool.logs import get_logger
 
 log = get_logger(__name__)
@@ -168,11 +168,10 @@ class Rounds:
         try:
             await self._place.reassure()
             self.store_due = False
-        except RaypoolError as error:
-            if not error.retryable:
-                await self._orders.end(f"its session cannot be kept: {error.message}")
-            else:
-                log.warning("store not looked at", error=error.message)
+        except SessionNotFound as error:
+            await self._orders.end(f"its session cannot be kept: {error.message}")
+        except RaypoolError as error:  # a password that is being changed costs no browser
+            log.warning("store not looked at", error=error.message)
 
     async def _recycle(self, started_at: float, pages: int) -> None:
         age = asyncio.get_running_loop().time() - started_at

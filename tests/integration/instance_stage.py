@@ -178,7 +178,7 @@ class Wire:
 
         async def ask(*args: Any, **kwargs: Any) -> Any:
             if self._stage.away:
-                raise create_error(ErrorCodes.STORAGE_UNAVAILABLE, "away")
+                raise create_error(self._stage.refusal, "away")
             return await asked(*args, **kwargs)
 
         return ask
@@ -193,6 +193,7 @@ class Stage:
         self.launcher = FakeLauncher(self.diary)
         self.ended: list[str] = []
         self.away = False
+        self.refusal = ErrorCodes.STORAGE_UNAVAILABLE
         """Whether the store cannot be reached."""
         self.broken_connections = 0
         self.settings = Settings(**{"lease_ttl": 2, **settings})
@@ -226,7 +227,7 @@ class Stage:
     async def _open_leases(self) -> AsyncIterator[LeaseStore]:
         if self.broken_connections > 0:
             self.broken_connections -= 1
-            raise create_error(ErrorCodes.STORAGE_UNAVAILABLE, "away")
+            raise create_error(self.refusal, "away")
         yield Wire(self.store.leases, self)  # type: ignore[misc]
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.rounds import MISSES, Limits
-from raypool.errors import InstanceLost
+from raypool.errors import ErrorCodes, InstanceLost
 from raypool.model import Desired
 from raypool.phase import Phase
 from tests.integration.instance_stage import (
@@ -315,9 +315,15 @@ async def test_a_record_that_was_deleted_ends_the_life(stage: Stage) -> None:
     assert life.phase is Phase.ABSENT
 
 
-async def test_a_store_that_is_away_is_no_reason_to_end(stage: Stage) -> None:
-    """Whatever cannot be looked at is looked at later."""
+@pytest.mark.parametrize(
+    "refusal", [ErrorCodes.STORAGE_UNAVAILABLE, ErrorCodes.STORAGE_ACCESS_DENIED]
+)
+async def test_a_store_that_cannot_be_asked_is_no_reason_to_end(
+    stage: Stage, refusal: ErrorCodes
+) -> None:
+    """Whatever cannot be looked at is looked at later: also while a password is being changed."""
     life = await stage.started()
+    stage.refusal = refusal
     stage.away = True
     await _some_rounds()
     stage.away = False

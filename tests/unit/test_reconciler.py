@@ -57,10 +57,23 @@ async def test_a_death_that_nobody_saw_is_vouched_for_by_the_node(stage: Stage) 
     await stage.want("a")
     await stage.settle()
     first = stage.world.lives[0]
+    stage.world.states["a"] = "dead"
     stage.now += 10
     stage.world.die("a", certain=False)
     await stage.settle()
     assert stage.world.lives[1].supersedes == first.holder.id
+
+
+async def test_a_holder_whose_process_runs_is_left_alone(stage: Stage) -> None:
+    """It may be another fleet's of the same name: its lease must end by itself."""
+    await stage.want("a")
+    await stage.settle()
+    stage.world.states["a"] = "running"
+    stage.now += 10
+    stage.world.die("a", certain=False)
+    await stage.settle()
+    assert len(stage.world.lives) == 1
+    assert stage.phase("a") is Phase.BACKOFF
 
 
 async def test_an_owner_that_renews_on_a_lost_node_is_fenced_off(stage: Stage) -> None:
