@@ -42,7 +42,10 @@ def local_environment() -> dict[str, str]:
 
 
 def start_local(settings: Settings, token_file: Path) -> str:
-    """Start a Ray of our own on the loopback interface and connect to it; return its address."""
+    """Start a Ray of our own, reached over loopback, and connect to it; return its address.
+
+    Ray's servers listen on every address all the same (2.60): its token keeps strangers out.
+    """
     _use_token(token_file)
     for name, value in local_environment().items():
         os.environ.setdefault(name, value)
