@@ -6,7 +6,7 @@ what is different from a browser of one's own.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -58,6 +58,9 @@ async def connect_remote(endpoint: str, page_id: str | None = None) -> AsyncIter
             context, page = choose(endpoint, browser.contexts, page_id)
             yield RemoteBrowser(playwright, browser, context, page or await context.new_page())
         except PlaywrightError as error:
+            if "closed" in str(error):  # the news of a death may come after its first victim
+                with suppress(PlaywrightError):
+                    await context.cookies()
             if browser.is_connected() and not context.is_closed():
                 raise
             raise lost(endpoint, error) from error

@@ -1,7 +1,7 @@
 """The way into a live browser for scripts without asyncio: see :mod:`raypool.browser.remote`."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
@@ -41,6 +41,9 @@ def connect_remote_sync(endpoint: str, page_id: str | None = None) -> Iterator[S
             context, page = choose(endpoint, browser.contexts, page_id)
             yield SyncRemoteBrowser(playwright, browser, context, page or context.new_page())
         except PlaywrightError as error:
+            if "closed" in str(error):  # the news of a death may come after its first victim
+                with suppress(PlaywrightError):
+                    context.cookies()
             if browser.is_connected() and not context.is_closed():
                 raise
             raise lost(endpoint, error) from error

@@ -122,7 +122,8 @@ def test_actors_spread_and_never_go_to_a_node_that_is_drained(
 ) -> None:
     """SPREAD uses every node; after the drain what runs goes on, and what is new goes elsewhere."""
     here, there = (_id(fleet, node) for node in two)
-    assert set(fleet.settle(2)) == {here, there}
+    placed = fleet.settle(4)  # Ray spreads as well as it can: of two, both may go to one
+    assert set(placed) == {here, there}
     before = time.time()
     assert fleet.drain(here)
     drained = fleet.seen(two[0])
@@ -131,7 +132,7 @@ def test_actors_spread_and_never_go_to_a_node_that_is_drained(
     assert before + 99 < drained.draining_deadline < time.time() + 101
     assert not drained.usable
     assert fleet.settle(1) == [there]
-    assert sorted(fleet.ask(_ask_all)) == sorted([here, there, there])
+    assert sorted(fleet.ask(_ask_all)) == sorted([*placed, there])
 
 
 def test_a_drained_node_ends_when_nothing_runs_there_any_more(

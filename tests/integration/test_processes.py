@@ -291,7 +291,8 @@ def test_memory_counts_each_process_once(owner: Owner) -> None:
     """Given twice it is the same tree; what is gone counts nothing."""
     whole = tree_memory(owner.browser)
     assert whole > 0
-    assert tree_memory(owner.browser, *owner.tree()) == pytest.approx(whole, rel=0.2)
+    # What was just forked still grows; counted twice it would be twice as much.
+    assert tree_memory(owner.browser, *owner.tree()) < 1.6 * tree_memory(owner.browser)
     owner.die()
     gone = owner.process.pid
     assert tree_memory(gone) == 0
