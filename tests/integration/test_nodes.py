@@ -18,7 +18,7 @@ from tests.integration.clusters import Cluster, Driver, RayNode, cluster, driver
 from tests.integration.scripts import running, until
 
 DRAIN_TIMEOUT_S = 6
-SLOTS = '--resources={"browser": 2}'
+SLOTS = '--resources={"browser": 5}'
 
 
 @ray.remote(num_cpus=0, resources={"browser": 1}, scheduling_strategy="SPREAD")
@@ -113,7 +113,7 @@ def test_nodes_are_told_with_what_they_offer(fleet: Fleet, two: tuple[RayNode, R
     """The head takes no business; each other node has its slots, its label and its address."""
     living = sorted((n for n in fleet.nodes() if n.alive), key=lambda n: n.address)
     assert [(n.address, n.slots, n.is_head, n.labels.get("zone")) for n in living] == [
-        ("127.0.0.2", 0, True, None), ("127.0.0.3", 2, False, "a"), ("127.0.0.4", 2, False, "b"),
+        ("127.0.0.2", 0, True, None), ("127.0.0.3", 5, False, "a"), ("127.0.0.4", 5, False, "b"),
     ]  # fmt: skip
 
 
