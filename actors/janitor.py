@@ -14,7 +14,7 @@ from ray.util.metrics import Gauge
 
 from actors.keeper import now
 from actors.names import janitor_actor
-from actors.runtime import title_process
+from actors.runtime import idle_workers, title_process
 from actors.watchdog import watch_supervisor
 from raypool import logs
 from raypool.browser.memory import node_memory
@@ -53,9 +53,11 @@ class Janitor:
 
         ``node_id``, ``pid``; ``browsers`` with a living owner, ``orphans`` that still run; how many
         browsers were ``killed`` and directories ``swept`` by this janitor; ``memory_available`` and
-        ``memory_total`` in bytes, of the container where it has less than the machine.
+        ``memory_total`` in bytes, of the container where it has less than the machine; ``idle``
+        workers that wait for an actor.
         """
         memory = await asyncio.to_thread(node_memory)
+        idle = await asyncio.to_thread(idle_workers)
         return {
             "node_id": self._node_id,
             "pid": os.getpid(),
@@ -65,6 +67,7 @@ class Janitor:
             "swept": self._patrol.swept,
             "memory_available": memory.available,
             "memory_total": memory.total,
+            "idle": idle,
         }
 
     async def end(self, holder_id: str) -> bool:

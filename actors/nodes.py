@@ -32,6 +32,8 @@ class Node:
     slots: int
     """How many businesses it takes: its resource ``browser``."""
     address: str
+    port: int
+    """Where its raylet listens."""
     labels: Mapping[str, str]
     is_head: bool
 
@@ -107,6 +109,7 @@ def _node(info: Any, draining: Mapping[str, int]) -> Node:
         draining_deadline=_deadline(draining.get(node_id)),
         slots=int(info.resources_total.get(BROWSER_RESOURCE, 0)),
         address=info.node_manager_address,
+        port=info.node_manager_port,
         labels=dict(info.labels),
         is_head=info.is_head_node,
     )

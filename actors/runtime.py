@@ -5,9 +5,11 @@ Ray's blocking calls run in threads; its exceptions end here.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import psutil
 import ray
 from ray._raylet import setproctitle  # type: ignore[attr-defined]
 from ray.actor import ActorHandle
@@ -21,6 +23,8 @@ from raypool.errors import ErrorCodes, create_error
 BROWSER_RESOURCE = "browser"
 HEAD = "node:__internal_head__"
 """Resource that Ray gives to the head node alone."""
+_IDLE = "ray::IDLE"
+"""Title of a worker process without an actor."""
 
 
 class RayRuntime:
@@ -197,6 +201,15 @@ def title_process(actor: object) -> None:
     for named in (cls, getattr(cls, "__ray_actor_class__", cls)):
         named.__name__ = repr(actor)
     setproctitle(f"ray::{actor!r}")
+
+
+def idle_workers() -> int:
+    """Return how many workers of this node's raylet, which is our parent, wait for an actor."""
+    count = 0
+    for worker in psutil.Process(os.getppid()).children():
+        with contextlib.suppress(psutil.Error):
+            count += worker.cmdline()[:1] == [_IDLE]
+    return count
 
 
 async def _awaited(reply: Any) -> Any:

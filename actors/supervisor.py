@@ -22,8 +22,10 @@ from actors.lives import Lives
 from actors.names import SUPERVISOR, business_actor
 from actors.nodes import RayNodes
 from actors.places import room_of
+from actors.prestart import prestart
 from actors.reconciler import Reconciler
 from actors.runtime import RayRuntime, title_process
+from actors.spares import Spares
 from raypool import calls, context, logs
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, RaypoolError, create_error
@@ -54,6 +56,8 @@ class Supervisor:
             settings.namespace, _make_business, lambda options: _make_janitor(options, settings)
         )
         self._nodes, self._janitors = RayNodes(), Janitors(runtime)
+        self._raylets: dict[str, str] = {}
+        self._spares = Spares(settings.spare_workers, lambda n, k: prestart(self._raylets[n], k))
         actors = BusinessActors(runtime, self._janitors, settings, keyring)
         lives = Lives(
             actors,
@@ -183,7 +187,10 @@ class Supervisor:
         leave = {n.node_id for n in nodes if not n.usable} - self._reconciler.occupied()
         await self._janitors.look_after(node.node_id for node in nodes if node.node_id not in leave)
         await self._janitors.dismiss(leave)
-        self._reconciler.set_room(room_of(nodes, self._janitors.reports, self._settings))
+        room = room_of(nodes, self._janitors.reports, self._settings)
+        self._reconciler.set_room(room)
+        self._raylets = {node.node_id: f"{node.address}:{node.port}" for node in nodes}
+        await self._spares.top_up(room, self._janitors.reports)
 
 
 async def _again_and_again(turn: Callable[[], Awaitable[None]], pause: float) -> None:

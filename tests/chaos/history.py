@@ -26,6 +26,8 @@ class Kind(StrEnum):
     """Value: whether it fired."""
     MISSED = "missed"
     """A fault that did not fire, or not to its end; it may have broken something all the same."""
+    BLOW = "blow"
+    """The moment at which a fault broke something, where it takes long to tell whether it fired."""
     HEALED = "healed"
     RECOVERED = "recovered"
     """Value: ``seconds`` from the fault on, and whose browsers are not the ones from before

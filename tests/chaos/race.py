@@ -48,7 +48,10 @@ class SecondCluster(Nemesis):
         if self.gently:
             return await self.first.remove(business_id)
         actor = await asyncio.to_thread(targets.actor, business_id)
-        return actor is not None and await asyncio.to_thread(targets.kill, actor)
+        if actor is None or not await asyncio.to_thread(targets.kill, actor):
+            return False
+        self.first.history.add(Kind.BLOW, self.name, business_id)
+        return True
 
     async def heal(self) -> None:
         if self._asking:

@@ -18,7 +18,7 @@ from tests.chaos.recovery import READY
 from tests.chaos.rights import OUTAGE, PAUSED
 
 SIGN_IN = "sign_in"
-BLOWS = {Kind.FAULT, Kind.MISSED, Kind.HEALED}
+BLOWS = {Kind.BLOW, Kind.FAULT, Kind.MISSED, Kind.HEALED}
 NO_COMMANDS = {STALE_WRITE, READY, PAUSED, OUTAGE}
 """What the history has besides the commands, all of which end with the state saved."""
 

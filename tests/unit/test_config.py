@@ -57,6 +57,7 @@ GOOD = [
     ("RAYPOOL_DASHBOARD", "no", "dashboard", False),
     ("RAYPOOL_MAX_LIVE_PER_NODE", "12", "max_live_per_node", 12),
     ("RAYPOOL_IDLE_AFTER", "60", "idle_after", 60.0),
+    ("RAYPOOL_SPARE_WORKERS", "3", "spare_workers", 3),
     ("RAYPOOL_MEMORY_RESERVE", "0.2", "memory_reserve", 0.2),
     ("RAYPOOL_RECYCLE_AFTER", "3600", "recycle_after", 3600.0),
     ("RAYPOOL_RECYCLE_MEMORY", "4096", "recycle_memory", 4096),

@@ -16,13 +16,14 @@ INFO = gcs_pb2.GcsNodeInfo(
     resources_total={"browser": 4.0, "CPU": 1.0},
     labels={"zone": "a"},
     node_manager_address="10.0.0.7",
+    node_manager_port=4711,
 )
 NODE_ID = "ab" * 28
 
 
 def test_a_node_is_told_as_ray_knows_it() -> None:
     """Id, address, labels and the places for businesses come through."""
-    assert _node(INFO, {}) == Node(NODE_ID, True, None, 4, "10.0.0.7", {"zone": "a"}, False)
+    assert _node(INFO, {}) == Node(NODE_ID, True, None, 4, "10.0.0.7", 4711, {"zone": "a"}, False)
 
 
 def test_a_node_without_browser_slots_takes_no_business() -> None:
