@@ -1,5 +1,6 @@
 """Lives and deaths of :class:`actors.business.Business` through Ray: the supervisor's live side."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,12 +26,25 @@ class Living:
 
 
 class BusinessActors:
-    """See :class:`actors.ports.Actors`."""
+    """See :class:`actors.ports.Actors`.
+
+    Args:
+        runtime: Creates and calls actors.
+        janitors: Vouch for the deaths of owners.
+        settings: Handed to each actor.
+        keyring: Handed to each actor.
+        started: Called when an actor has come up, and with it taken a worker of its node.
+    """
 
     def __init__(
-        self, runtime: RayRuntime, janitors: Janitors, settings: Settings, keyring: Keyring
+        self,
+        runtime: RayRuntime,
+        janitors: Janitors,
+        settings: Settings,
+        keyring: Keyring,
+        started: Callable[[], None],
     ) -> None:
-        self._runtime, self._janitors = runtime, janitors
+        self._runtime, self._janitors, self._started = runtime, janitors, started
         self._settings, self._keyring = settings, keyring
 
     async def start(self, incarnation: Incarnation) -> Living:
@@ -56,6 +70,7 @@ class BusinessActors:
         except BaseException:
             await self._runtime.kill(handle)
             raise
+        self._started()
         return Living(handle, seen["node_id"])
 
     async def find(self, business_id: str) -> tuple[Living, dict[str, Any] | None] | None:

@@ -23,8 +23,8 @@ from raypool.errors import ErrorCodes, create_error
 BROWSER_RESOURCE = "browser"
 HEAD = "node:__internal_head__"
 """Resource that Ray gives to the head node alone."""
-_IDLE = "ray::IDLE"
-"""Title of a worker process without an actor."""
+_STARTING, _IDLE = "default_worker.py", "ray::IDLE"
+"""What a worker process without an actor is called, before and after it has come up."""
 
 
 class RayRuntime:
@@ -204,11 +204,12 @@ def title_process(actor: object) -> None:
 
 
 def idle_workers() -> int:
-    """Return how many workers of this node's raylet, which is our parent, wait for an actor."""
+    """Return how many workers of this node's raylet, our parent, wait for an actor, or soon will."""
     count = 0
     for worker in psutil.Process(os.getppid()).children():
         with contextlib.suppress(psutil.Error):
-            count += worker.cmdline()[:1] == [_IDLE]
+            command = worker.cmdline()
+            count += command[:1] == [_IDLE] or any(_STARTING in word for word in command)
     return count
 
 

@@ -14,8 +14,8 @@ from raypool.room import NodeRoom, Room
 
 log = get_logger(__name__)
 
-ASK_AGAIN_S = 15.0
-"""A worker that was asked for counts as idle only when it has started; this long it may take."""
+ASK_AGAIN_S = 3.0
+"""Should workers die as they start, a node is not asked for more of them at once."""
 
 Prestart = Callable[[str, int], None]
 

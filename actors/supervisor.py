@@ -51,14 +51,14 @@ class Supervisor:
         self._settings = settings.on_this_node()
         logs.configure(self._settings.log_format, self._settings.log_level)
         self._manager = RedisSessionManager(self._settings, keyring)
-        self._awake = asyncio.Event()
+        self._awake, self._node_changed = asyncio.Event(), asyncio.Event()
         runtime = RayRuntime(
             settings.namespace, _make_business, lambda options: _make_janitor(options, settings)
         )
         self._nodes, self._janitors = RayNodes(), Janitors(runtime)
         self._raylets: dict[str, str] = {}
         self._spares = Spares(settings.spare_workers, lambda n, k: prestart(self._raylets[n], k))
-        actors = BusinessActors(runtime, self._janitors, settings, keyring)
+        actors = BusinessActors(runtime, self._janitors, settings, keyring, self._node_changed.set)
         lives = Lives(
             actors,
             self._manager,
@@ -158,8 +158,7 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001 -- one bad pass must not end the loop
                 log.error("pass failed", error=repr(error))  # noqa: TRY400
                 await asyncio.sleep(AFTER_ERROR_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), min(delay or LOOK_AGAIN_S, LOOK_AGAIN_S))
+            await _rest(min(delay or LOOK_AGAIN_S, LOOK_AGAIN_S), self._awake)
 
     async def _follow(self) -> None:
         async def follow() -> None:
@@ -179,7 +178,7 @@ class Supervisor:
         await _again_and_again(ask, ASK_EVERY_S)
 
     async def _look_at_nodes(self) -> None:
-        await _again_and_again(self._see_nodes, NODES_EVERY_S)
+        await _again_and_again(self._see_nodes, NODES_EVERY_S, self._node_changed)
 
     async def _see_nodes(self) -> None:
         nodes = [node for node in await asyncio.to_thread(self._nodes.nodes) if node.alive]
@@ -193,13 +192,22 @@ class Supervisor:
         await self._spares.top_up(room, self._janitors.reports)
 
 
-async def _again_and_again(turn: Callable[[], Awaitable[None]], pause: float) -> None:
+async def _rest(seconds: float, woken: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(woken.wait(), seconds)
+
+
+async def _again_and_again(
+    turn: Callable[[], Awaitable[None]], pause: float, woken: asyncio.Event | None = None
+) -> None:
+    woken = woken or asyncio.Event()
     while True:
+        woken.clear()
         try:
             await turn()
         except Exception as error:  # noqa: BLE001 -- one bad turn must not end the loop
             log.warning("turn failed", error=repr(error))
-        await asyncio.sleep(pause)
+        await _rest(pause, woken)
 
 
 def _make_business(options: dict[str, Any], business_id: str) -> ActorHandle[Any]:

@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     )
     spare_workers: int = _named(
         "RAYPOOL_SPARE_WORKERS",
-        1,
+        2,
         ge=0,
         le=64,
         description="Worker processes that each node keeps ready, 60 MB each: a business whose "

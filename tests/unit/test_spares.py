@@ -50,11 +50,11 @@ def test_a_node_without_places_needs_no_spare() -> None:
     assert missing(head, Room((head,)), {"idle": 0}, 1) == 1
 
 
-async def test_a_worker_that_is_starting_is_not_asked_for_again() -> None:
-    """It counts as idle only when it is up; one that never comes up is asked for again."""
+async def test_a_worker_that_never_comes_up_is_not_asked_for_all_the_time() -> None:
+    """Now and then, and no more once it is there."""
     nodes = Nodes()
     spares = nodes.spares()
-    for nodes.now in (0.0, 3.0, ASK_AGAIN_S + 1):
+    for nodes.now in (0.0, 1.0, ASK_AGAIN_S + 1):
         await spares.top_up(Room((NODE,)), NONE)
     await spares.top_up(Room((NODE,)), ONE)
     assert nodes.asked == [("a", 1), ("a", 1)]
