@@ -19,7 +19,7 @@ from raypool.logs import get_logger
 
 log = get_logger(__name__)
 
-ROUND_S = 0.5
+ROUND_S = 0.25
 PING_EVERY_S = 2.0
 PING_TIMEOUT_S = 3.0
 PAGE_EVERY_S = 5.0
