@@ -18,18 +18,26 @@ class Result:
     runs: int
 
 
-def compare(name: str, ours: list[float], peer: str, theirs: list[float], goal: str = "") -> Result:
-    """Return the row for two series of milliseconds; the ratio is ours by theirs.
+def compare(
+    name: str,
+    ours: list[float],
+    peer: str,
+    theirs: list[float],
+    goal: str = "",
+    unit: str = "ms",
+) -> Result:
+    """Return the row for two series of figures; the ratio is ours by theirs.
 
     Args:
         name: What is measured.
-        ours: Milliseconds of each run of raypool.
+        ours: What each run of raypool took.
         peer: What it is compared with.
-        theirs: Milliseconds of each run of the peer.
-        goal: The bar that the ratio has to reach, when there is one.
+        theirs: What each run of the peer took.
+        goal: The bar, when there is one; without a unit it is one for the ratio.
+        unit: Of the figures.
     """
     value, peer_value = median(ours), median(theirs)
     return Result(
-        name, round(value, 2), "ms", peer, round(peer_value, 2), round(value / peer_value, 2), goal,
+        name, round(value, 2), unit, peer, round(peer_value, 2), round(value / peer_value, 2), goal,
         len(ours),
     )  # fmt: skip
