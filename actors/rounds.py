@@ -91,13 +91,20 @@ class Rounds:
         self._last: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Make rounds until cancelled."""
-        while True:
-            await asyncio.sleep(ROUND_S)
-            try:
-                await self.make()
-            except Exception as error:  # noqa: BLE001 -- a bad round must not end the upkeep
-                log.warning("round failed", error=repr(error))
+        """Make rounds until cancelled. A round may wait for an answer; a stop is seen meanwhile."""
+        looking = asyncio.ensure_future(_again_and_again(self._look_for_stop))
+        try:
+            await _again_and_again(self.make)
+        finally:
+            looking.cancel()
+
+    async def _look_for_stop(self) -> None:
+        """Have a browser replaced that somebody stopped."""
+        # Our own keeper freezes one that is off line: so that is asked after the look.
+        stopped = self._on_line() and self._place.present.stopped() and not self._place.off_line
+        self._stopped = self._stopped + 1 if stopped else 0
+        if self._stopped >= MISSES:
+            self._replace("it was stopped")
 
     async def make(self) -> None:
         """Make one round."""
@@ -116,15 +123,11 @@ class Rounds:
         return self._place.browser is not None and not self._place.off_line
 
     async def _wedged(self) -> bool:
-        """Have a browser replaced that was stopped or does not answer."""
-        stopped = self._place.present.stopped()
-        if self._place.off_line:  # it is our own keeper that froze it
+        """Have a browser replaced that does not answer; tell whether it is of no use now."""
+        if self._stopped:
             return True
-        self._stopped = self._stopped + 1 if stopped else 0
-        if self._stopped >= MISSES:
-            return self._replace("it was stopped")
-        if stopped or not self._due("ping", PING_EVERY_S):
-            return stopped
+        if not self._due("ping", PING_EVERY_S):
+            return False
         off_before = self._place.off_line_seconds()
         answered = await self._place.answers(PING_TIMEOUT_S)
         if not self._on_line() or self._place.off_line_seconds() > off_before:
@@ -188,3 +191,12 @@ class Rounds:
             return False
         self._last[what] = now()
         return True
+
+
+async def _again_and_again(turn: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(ROUND_S)
+        try:
+            await turn()
+        except Exception as error:  # noqa: BLE001 -- a bad round must not end the upkeep
+            log.warning("round failed", error=repr(error))

@@ -5,6 +5,8 @@ rotating site gives out another cookie with each response. A cookie that the bro
 checkpoint was not acknowledged when the browser was lost, is lost by nature. So a second sign-in
 there is excused by a fault that struck while a command was under way, or while the last one had
 ended without an acknowledgement (its cookie, or the one that the restored tab got, was not saved).
+A fault lasts until it was got over (what a killed host leaves dies bit by bit): a command that begins
+meanwhile and does not end well was struck by it too.
 One fault excuses one sign-in, and none any more once the business was seen signed in after it.
 """
 
@@ -39,9 +41,14 @@ def sign_ins_excused(run: Run) -> int:
 def judged(events: Iterable[Event]) -> tuple[int, int]:
     """Return how many second sign-ins of one business are excused, and how many are not."""
     running: set[int] = set()
+    lasting: set[int] = set()
     first, unsaved, excuse = True, False, False
     excused = unexcused = 0
     for event in events:
+        if event.kind is Kind.FAULT:
+            lasting.add(event.op)
+        elif event.kind is Kind.RECOVERED:
+            lasting.discard(event.op)
         if event.kind in BLOWS:
             excuse = excuse or unsaved or bool(running)
             unsaved = True  # a browser that is brought back gets a cookie that nobody has saved
@@ -59,7 +66,7 @@ def judged(events: Iterable[Event]) -> tuple[int, int]:
             unsaved = bool(running)
             excuse = excuse and not _seen_signed_in(event)
         else:
-            unsaved = True
+            unsaved, excuse = True, excuse or bool(lasting)
     return excused, unexcused
 
 

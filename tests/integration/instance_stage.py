@@ -36,6 +36,7 @@ class FakeBrowser:
         self.home, self.state, self.on_lost = home, dict(parts), on_lost
         self.diary = home.diary
         self.alive, self.hangs, self.is_stopped, self.page_hangs = True, False, False, False
+        self.pings = 0
         self.started_at, self.pages_opened, self.bytes = time.monotonic(), 1, 1
         self.collected = 0
         self._loop = asyncio.get_running_loop()
@@ -63,6 +64,7 @@ class FakeBrowser:
         self.diary.append("closed")
 
     async def ping(self) -> None:
+        self.pings += 1
         if not self.alive:
             await asyncio.Event().wait()
         await self.acts()

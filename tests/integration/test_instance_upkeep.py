@@ -90,6 +90,21 @@ async def test_a_command_in_a_wedged_browser_is_told_in_seconds(
     await life.stop(5)
 
 
+async def test_a_stop_is_seen_while_a_round_waits_for_an_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The browser's answer would be waited for longer than the processes are looked at."""
+    monkeypatch.setattr("actors.rounds.PING_TIMEOUT_S", 60.0)
+    life = await stage.started()
+    asked = stage.browser.pings
+    stage.browser.hangs = True
+    await stage.eventually(lambda: stage.browser.pings > asked)
+    stage.browser.is_stopped = True
+    await _replaced(stage)
+    assert await life.run(writes("cookies", b"1"), 5) == "done"
+    await life.stop(5)
+
+
 async def test_a_page_that_is_busy_with_a_command_is_left_alone(stage: Stage) -> None:
     """A long script of the caller's own is his: only the command's deadline ends it."""
     life = await stage.started()

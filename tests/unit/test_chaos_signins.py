@@ -20,14 +20,14 @@ FAILED = {"code": "BROWSER_INSTANCE_LOST", "retryable": True, "error": "it died"
 def told(*steps: str) -> list[Event]:
     """Return a history: ``+f`` begins a command, ``f`` ends it well, ``-f`` badly, ``?f`` without an
     answer, ``f:out`` well but signed out; ``!f`` is a fault there and ``!*f`` one everywhere; ``^f``
-    is the moment at which one struck that takes long to show.
+    is the moment at which one struck that takes long to show, ``=f`` the one at which it was got over.
     """
     clock, ops, events = itertools.count(1), {}, []
     kinds = {"+": Kind.INVOKE, "-": Kind.FAIL, "?": Kind.LOST, "!": Kind.FAULT, "~": Kind.HEALED,
-             "^": Kind.BLOW}  # fmt: skip
+             "^": Kind.BLOW, "=": Kind.RECOVERED}  # fmt: skip
     for step in steps:
         kind = kinds.get(step[0], Kind.OK)
-        f, _, how = step.lstrip("+-?!~^").partition(":")
+        f, _, how = step.lstrip("+-?!~^=").partition(":")
         where = EVERYWHERE if f.startswith("*") else BUSINESS
         now = next(clock)
         ops[f] = now if kind in {Kind.INVOKE, Kind.FAULT} else ops.get(f, now)
@@ -48,6 +48,8 @@ AGAIN = ("+act", "act:out", "+sign_in", "sign_in")
         pytest.param(("+act", "!kill", "-act", *AGAIN), 1, 0, id="a fault during a command"),
         pytest.param(("+act", "^race", "-act", *AGAIN, "!race"), 1, 0, id="a slow fault's blow"),
         pytest.param(("+act", "!*kill", "?act", *AGAIN), 1, 0, id="a fault everywhere"),
+        pytest.param(("!kill", "+act", "-act", *AGAIN), 1, 0, id="a fault that lasts"),
+        pytest.param(("!kill", "=kill", "+act", "-act", *AGAIN), 0, 1, id="one that is over"),
         pytest.param(("!kill", *AGAIN), 0, 1, id="a fault while nothing was under way"),
         pytest.param(("+act", "act", "!kill", *AGAIN), 0, 1, id="after an acknowledgement"),
         pytest.param(("+act", "-act", "!kill", *AGAIN), 1, 0, id="after a command that failed"),
