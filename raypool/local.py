@@ -23,7 +23,7 @@ from typing import Any
 from raypool import calls
 from raypool.browser.processes import home
 from raypool.config import Settings
-from raypool.errors import ErrorCodes, NetworkError, create_error
+from raypool.errors import ErrorCodes, NetworkError, RaypoolError, create_error
 from raypool.logs import get_logger
 
 log = get_logger(__name__)
@@ -31,6 +31,7 @@ log = get_logger(__name__)
 Say = Callable[[str], None]
 START_TIMEOUT_S = 120.0
 LEAVE_TIMEOUT_S = 90.0
+GONE_TIMEOUT_S = 30.0
 _LENGTH = struct.Struct("!I")
 
 
@@ -143,7 +144,7 @@ def join(settings: Settings, say: Say) -> tuple[Member, Settings]:
         member = find(settings)
         if member is None:
             say("starting a local fleet …")
-            start_host(settings)
+            _start(settings, say)
             continue
         with suppress(OSError):
             fleet: Settings = member.ask("join", timeout=START_TIMEOUT_S)
@@ -155,6 +156,21 @@ def join(settings: Settings, say: Say) -> tuple[Member, Settings]:
         f"the local fleet did not come up within {START_TIMEOUT_S:.0f} s",
         recovery=f"Look into {FleetPaths.of(settings).log}.",
     )
+
+
+def _start(settings: Settings, say: Say) -> None:
+    """Start a host, and another one when Ray does not come up.
+
+    On a busy machine Ray's agent takes longer to load than the 15 s for which its raylet waits
+    (2.60; not a setting): the raylet aborts. The second time the machine has it in memory.
+    """
+    try:
+        start_host(settings)
+    except RaypoolError as error:
+        if error.code is not ErrorCodes.NETWORK_RAY_UNREACHABLE:
+            raise
+        say("the local Ray did not come up; trying once more …")
+        start_host(settings)
 
 
 def start_host(settings: Settings) -> None:
@@ -182,7 +198,12 @@ def start_host(settings: Settings) -> None:
             "the host of the local fleet died while it was starting",
             recovery=f"Look into {paths.log}.",
         )
-    calls.unpack_reply(answer)
+    try:
+        calls.unpack_reply(answer)
+    except RaypoolError:
+        with suppress(subprocess.TimeoutExpired):
+            host.wait(GONE_TIMEOUT_S)  # while it lives no other can start
+        raise
 
 
 def _answer_of(host: "subprocess.Popen[bytes]", settings: Settings) -> bytes:

@@ -234,3 +234,24 @@ def test_what_cannot_be_saved_is_listed(own: Own, job: str) -> None:
     assert "takes no writes" in down.stderr
     _all_gone(own, tree, 10)
     until(own.is_saved, "what was acknowledged before is there", 20)
+
+
+def test_a_ray_that_does_not_start_is_started_once_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A busy machine fails Ray's own timers; here its directory cannot be made the first time."""
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "once more" in line:
+            in_the_way.unlink()
+
+    with tempfile.TemporaryDirectory(prefix="rp-") as directory:
+        in_the_way = Path(directory) / "ray"
+        in_the_way.touch()
+        monkeypatch.setenv("RAY_TMPDIR", str(in_the_way))
+        member, _ = local.join(fleet_settings(directory), say)
+        local.leave(member)
+        assert in_the_way.is_dir()
+    assert [line.partition(" ")[0] for line in said] == ["starting", "the"]
