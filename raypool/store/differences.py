@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from raypool.errors import ErrorCodes, create_error
+from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.model import PartChange, Session, VersionDiff
 from raypool.store.manifests import Manifest, PartRef
 
@@ -37,13 +37,19 @@ def kept_or_refused(session: Session, version: int, kept: Iterable[int]) -> None
     Raises:
         ConfigurationError: It is not; names those that are.
     """
+    known = list(kept)
+    if version not in known:
+        raise not_kept(session, version, known)
+
+
+def not_kept(session: Session, version: int | None, kept: Iterable[int]) -> RaypoolError:
+    """Return the error for a version that there is not."""
     known = sorted(kept, reverse=True)
-    if version in known:
-        return
     names = f"kept are {', '.join(map(str, known))}" if known else "none was saved yet"
-    raise create_error(
+    wanted = "version" if version is None else f"version {version!r}"
+    return create_error(
         ErrorCodes.CONFIG_INVALID_ARGUMENT,
-        f"{session.business_id} has no version {version!r} in session {session.id}: {names}",
+        f"{session.business_id} has no {wanted}: {names}",
         {"business_id": session.business_id, "session_id": session.id},
         recovery=f"Choose one of `raypool checkpoints {session.business_id}`.",
     )
