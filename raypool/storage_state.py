@@ -46,7 +46,7 @@ def is_storage_state(text: str) -> bool:
     """Tell whether a text looks like a ``storage_state`` file."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(value, dict) and all(
         isinstance(value.get(name), list) for name in ("cookies", "origins")

@@ -139,7 +139,8 @@ class Versions:
             SessionLocked: Somebody else has the business, or took it meanwhile; nothing was written.
         """
         about = export.about
-        session = await self._made(parse_business_id(business_id or about.business_id), about)
+        whose = about.business_id if business_id is None else business_id
+        session = await self._made(parse_business_id(whose), about)
         source = f"imported version {about.version} of {about.business_id}"
         meta = CheckpointMeta(
             reasons=(source if about.version else "imported",),

@@ -86,7 +86,7 @@ def import_(
     data = exportfile.read(file)
     passphrase = _passphrase(passphrase_file) if exports.is_export(data) else None
     found = exportfile.parse(data, passphrase, business)
-    whose = business or found.about.business_id
+    whose = found.about.business_id if business is None else business
     info = asyncio.run(fleets.change(Settings(), whose, lambda v: v.import_state(found, whose)))
     _say(whose, info, as_json, f"{whose} is at version {info.version}, with the state of {file}.")
 

@@ -87,7 +87,7 @@ async def test_there_and_back_again(stores: Stores) -> None:
 
 
 async def test_the_verdict_is_carried_over(stores: Stores) -> None:
-    """A state that was seen signed out stays so and is no last good one, but it is what was asked for."""
+    """What was seen signed out stays so and is no last good one, but it was asked for."""
     session = await saved(stores, {"cookies": b"in"})
     async with stores.sessions.lock("b") as token:
         await stores.checkpoints.save(session.id, token, {"cookies": b"out"}, OUT)
@@ -392,8 +392,9 @@ async def test_a_live_business_gets_an_import_as_it_gets_a_rollback(stores: Stor
 @pytest.mark.parametrize("business_id", ["a b", "", "../x", "x" * 200])
 async def test_what_is_no_business_makes_no_session(stores: Stores, business_id: str) -> None:
     """Also when the file itself says so."""
-    with pytest.raises(ConfigurationError):
-        await of(stores).import_state(exported(business_id))
+    for call in ((exported(business_id),), (exported(), business_id)):
+        with pytest.raises(ConfigurationError):
+            await of(stores).import_state(*call)
     assert await stores.sessions.list_sessions() == []
 
 
