@@ -44,7 +44,9 @@ def checkpoints(
 @app.command()
 def rollback(
     business: str = Business,
-    version: int = typer.Argument(..., help="A version of `raypool checkpoints BUSINESS`."),
+    version: int = typer.Argument(
+        ..., metavar="VERSION", help="One of those that `raypool checkpoints BUSINESS` lists."
+    ),
     as_json: bool = Json,
 ) -> None:
     """Go back to an older version: it becomes the newest one, and the next browser starts from it.
