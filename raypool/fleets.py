@@ -10,6 +10,7 @@ from actors.client import RayFleet, ensure_supervisor
 from raypool import local, rays
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
+from raypool.ids import parse_business_id
 from raypool.keyfile import keyring_for
 from raypool.local import FleetPaths, Member, Say
 from raypool.model import Desired, InstanceStatus, Lease
@@ -18,6 +19,7 @@ from raypool.pool import AsyncPool
 from raypool.store.circuit import Breaker
 from raypool.store.embedded import EmbeddedServer
 from raypool.store.sessions import RedisSessionManager
+from raypool.versions import Versions
 from raypool.wiring import connect_async
 
 T = TypeVar("T")
@@ -116,6 +118,32 @@ async def sites(settings: Settings) -> list[Breaker]:
     """Return the sites that failed lately. Needs Redis alone."""
     async with records(settings) as sessions:
         return await sessions.breakers.list()
+
+
+async def look(settings: Settings, do: Callable[[Versions], Awaitable[T]]) -> T:
+    """Return what *do* reads of the versions. Needs Redis alone."""
+    return await with_records(settings, lambda sessions: do(Versions(sessions)))
+
+
+async def change(settings: Settings, business_id: str, do: Callable[[Versions], Awaitable[T]]) -> T:
+    """Return what *do* writes as a version of a business. Needs the fleet only if it is live.
+
+    Raises:
+        SessionLocked: It is live, and no fleet runs here that could stop it.
+    """
+    if await with_records(settings, lambda s: s.leases.get(parse_business_id(business_id))):
+        member = local.find(settings) if settings.ray_address is None else None
+        if member:
+            member.close()
+        if member or settings.ray_address is not None:
+            return await operate(settings, lambda pool: do(pool.versions))
+    return await look(settings, do)
+
+
+async def with_records(settings: Settings, do: Callable[[RedisSessionManager], Awaitable[T]]) -> T:
+    """Return what *do* does with the session records."""
+    async with records(settings) as sessions:
+        return await do(sessions)
 
 
 @contextlib.asynccontextmanager

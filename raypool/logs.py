@@ -9,7 +9,7 @@ import logging
 import sys
 import uuid
 from collections.abc import MutableMapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Literal
 
 import structlog
@@ -85,3 +85,9 @@ def get_logger(name: str) -> Any:
 def configure(log_format: Format = "auto", level: str = "INFO") -> None:
     """Set format and lowest level for this process; lines go to standard error. Idempotent."""
     _render.set(log_format, level)
+
+
+def traced(business_id: str) -> AbstractContextManager[None]:
+    """Bind the ids that errors and log lines of this call carry."""
+    trace_id = context.current().get("trace_id") or new_trace_id()
+    return context.bound(trace_id=trace_id, business_id=business_id)

@@ -150,6 +150,8 @@ class CheckpointMeta(Frozen):
     node_id: str = ""
     sign_in: SignIn = SignIn.UNKNOWN
     warnings: tuple[str, ...] = ()
+    chosen: bool = False
+    """A person asked for this state: the next browser starts from it whatever was seen of it."""
 
 
 class CheckpointInfo(Frozen):
@@ -177,6 +179,34 @@ class Checkpoint:
     def __repr__(self) -> str:
         sizes = {name: len(data) for name, data in sorted(self.parts.items())}
         return f"Checkpoint(version={self.info.version}, parts={sizes})"
+
+
+class PartChange(Frozen):
+    """How one part of two versions differs: by name and size, never by content."""
+
+    name: str
+    before: int | None
+    """Bytes of it in the first version; None: it is not there."""
+    after: int | None
+    """Bytes of it in the second version; None: it is not there."""
+
+    @property
+    def kind(self) -> str:
+        """``added``, ``removed`` or ``changed``."""
+        if self.before is None:
+            return "added"
+        return "removed" if self.after is None else "changed"
+
+
+class VersionDiff(Frozen):
+    """What became of the parts between two versions of one session."""
+
+    before: int
+    after: int
+    changes: tuple[PartChange, ...]
+    """By name."""
+    unchanged: int
+    """How many parts have the same content in both."""
 
 
 class InstanceStatus(Frozen):

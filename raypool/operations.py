@@ -3,19 +3,20 @@
 import asyncio
 import getpass
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
-from raypool import context
 from raypool.config import Settings
-from raypool.errors import ErrorCodes, SessionNotFound, create_error
+from raypool.errors import ErrorCodes, SessionNotFound, VersionConflict, create_error
 from raypool.ids import parse_business_id, parse_duration
-from raypool.logs import new_trace_id
+from raypool.logs import traced
 from raypool.model import Desired, InstanceStatus, Lease, Session, Supervision
 from raypool.status import status_of
 from raypool.store.circuit import Breaker
 from raypool.store.sessions import RedisSessionManager
+from raypool.version_operations import VersionOperations
+from raypool.versions import Versions
 
 KEY_PREFIX = "business:"
 STOP_TIMEOUT_S = 20.0
@@ -39,7 +40,7 @@ class Fleet(Protocol):
     async def overview(self) -> list[dict[str, Any]]: ...  # noqa: D102
 
 
-class Operations:
+class Operations(VersionOperations):
     """The part of a pool that looks after the fleet. All methods may be called concurrently."""
 
     def __init__(
@@ -51,6 +52,7 @@ class Operations:
     ) -> None:
         self.sessions = sessions
         self._fleet, self._settings, self._on_close = fleet, settings, on_close
+        super().__init__(Versions(sessions, self._at_rest))
 
     # -- look ----------------------------------------------------------------------------------
 
@@ -127,13 +129,15 @@ class Operations:
         with traced(business_id):
             session = await self._session(business_id)
             await self.sessions.update_session(session.id, desired=desired)
-            stopped = await self._fleet.stop(business_id, STOP_TIMEOUT_S)
-            if stopped and not stopped["saved"]:
-                raise create_error(
-                    ErrorCodes.BROWSER_CHECKPOINT_FAILED,
-                    f"{business_id} was stopped, but its last changes were not saved: "
-                    f"{stopped['why']}",
-                )
+            await self._halt(business_id)
+
+    async def _halt(self, business_id: str) -> None:
+        stopped = await self._fleet.stop(business_id, STOP_TIMEOUT_S)
+        if stopped and not stopped["saved"]:
+            raise create_error(
+                ErrorCodes.BROWSER_CHECKPOINT_FAILED,
+                f"{business_id} was stopped, but its last changes were not saved: {stopped['why']}",
+            )
 
     async def wake(self, business_id: str) -> str:
         """Bring a business up and return its key once it is ready. Idempotent.
@@ -150,6 +154,32 @@ class Operations:
     async def release(self, business_id: str) -> None:
         """Let a business out of quarantine: it is started again when it is desired. Idempotent."""
         await let_out(self.sessions, business_id)
+
+    # -- versions ------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _at_rest(self, session: Session) -> AsyncIterator[None]:
+        """Stop a business for the block; let it come up again if it was desired to run."""
+        business_id, wanted = session.business_id, session.desired is Desired.RUNNING
+        if wanted:
+            await self.sessions.update_session(session.id, desired=Desired.HIBERNATED)
+        try:
+            if wanted or await self.sessions.leases.get(business_id):
+                await self._halt(business_id)
+            yield
+        finally:
+            if wanted:
+                await self._want_again(session.id)
+
+    async def _want_again(self, session_id: str) -> None:
+        """Undo the wish to rest, unless somebody wished something else meanwhile."""
+        while session := await self.sessions.get_session(session_id):
+            if session.desired is not Desired.HIBERNATED:
+                return
+            with suppress(VersionConflict):
+                await self.sessions.update_session(
+                    session_id, expected_version=session.version, desired=Desired.RUNNING
+                )
 
     # -- move ----------------------------------------------------------------------------------
 
@@ -234,12 +264,6 @@ async def break_lease(sessions: RedisSessionManager, business_id: str, reason: s
 def business_of(key: str) -> str:
     """Return the business that an instance key, or its own id, stands for."""
     return parse_business_id(key.removeprefix(KEY_PREFIX) if isinstance(key, str) else key)
-
-
-def traced(business_id: str) -> AbstractContextManager[None]:
-    """Bind the ids that errors and log lines of this call carry."""
-    trace_id = context.current().get("trace_id") or new_trace_id()
-    return context.bound(trace_id=trace_id, business_id=business_id)
 
 
 def person() -> str:

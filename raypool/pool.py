@@ -18,9 +18,9 @@ from raypool.errors import (
     create_error,
 )
 from raypool.ids import parse_business_id, parse_duration, parse_email
-from raypool.logs import get_logger
+from raypool.logs import get_logger, traced
 from raypool.model import CheckpointInfo, Desired, Outcome
-from raypool.operations import KEY_PREFIX, Fleet, Operations, business_of, traced
+from raypool.operations import KEY_PREFIX, Fleet, Operations, business_of
 from raypool.retry import RetryBudget
 from raypool.spec import parse_spec
 from raypool.store.sessions import RedisSessionManager

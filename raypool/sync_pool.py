@@ -5,6 +5,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from raypool.attaching import Components, ending
@@ -147,6 +148,22 @@ class Pool:
     def checkpoint(self, business_id: str) -> CheckpointInfo:
         """Save the business's state now and return the acknowledged version."""
         return self._loop.call(self._pool.checkpoint(business_id))
+
+    def checkpoints(self, business_id: str) -> list[CheckpointInfo]:
+        """Return the kept versions of a business's state, newest first."""
+        return self._loop.call(self._pool.checkpoints(business_id))
+
+    def rollback(self, business_id: str, version: int) -> CheckpointInfo:
+        """Go back to a version; returns the new one that repeats it."""
+        return self._loop.call(self._pool.rollback(business_id, version))
+
+    def export_session(self, business_id: str, file: str | Path, **options: Any) -> CheckpointInfo:
+        """Write a version of a business's state into one file."""
+        return self._loop.call(self._pool.export_session(business_id, file, **options))
+
+    def import_session(self, file: str | Path, **options: Any) -> CheckpointInfo:
+        """Make the state in a file the newest version of a business."""
+        return self._loop.call(self._pool.import_session(file, **options))
 
     def update_instance_activity(self, key: str) -> None:
         """Slide the idle timer and the TTL of an instance."""

@@ -45,7 +45,15 @@ def print_json(data: Any) -> None:
 
 def main() -> None:
     """Run the command line."""
-    from raypool.cli import fleet, operations, sessions, tools  # noqa: F401 -- they register commands
+    from raypool.cli import (  # noqa: F401 -- they register commands
+        carrying,
+        fleet,
+        keys,
+        operations,
+        sessions,
+        tools,
+        versions,
+    )
 
     debug = "--debug" in sys.argv
     arguments = [a for a in sys.argv[1:] if a != "--debug"]

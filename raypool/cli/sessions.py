@@ -8,13 +8,14 @@ import typer
 from rich.table import Table
 
 from raypool.cli.app import Json, app, out, print_json
+from raypool.cli.versions import table_of
 from raypool.errors import SessionNotFound
 from raypool.model import Session
 from raypool.redaction import HIDDEN
 from raypool.spec import SECRET_OPTIONS
 
 T = TypeVar("T")
-sessions = typer.Typer(help="List, show and delete session records.", no_args_is_help=True)
+sessions = typer.Typer(help="List, show, delete, export and import sessions.", no_args_is_help=True)
 app.add_typer(sessions, name="sessions")
 
 
@@ -22,11 +23,7 @@ def _with_records(work: Callable[[Any], Awaitable[T]]) -> T:
     from raypool import fleets
     from raypool.config import Settings
 
-    async def opened() -> T:
-        async with fleets.records(Settings()) as manager:
-            return await work(manager)
-
-    return asyncio.run(opened())
+    return asyncio.run(fleets.with_records(Settings(), work))
 
 
 @sessions.command("list")
@@ -76,13 +73,7 @@ def show(session: str = typer.Argument(..., help="Session id."), as_json: bool =
         return
     for name, value in data.items():
         out.print(f"{name:20} {value}")
-    table = Table("version", "created", "bytes", "signed in", "reasons", "warnings")
-    for v in versions:
-        signed_in = "—" if v.signed_in is None else str(v.signed_in)
-        created = v.created_at.strftime("%Y-%m-%d %H:%M:%S UTC")
-        reasons, warnings = ", ".join(v.reasons), "; ".join(v.warnings)
-        table.add_row(str(v.version), created, str(v.size), signed_in, reasons, warnings)
-    out.print(table)
+    out.print(table_of(versions))
 
 
 @sessions.command()

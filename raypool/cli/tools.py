@@ -1,4 +1,4 @@
-"""Commands that need no fleet: demo, doctor, keys, browser."""
+"""Commands that need no fleet: demo, doctor, browser."""
 
 import asyncio
 
@@ -78,27 +78,3 @@ def install_browser(
         print_json({"path": str(found.path), "source": found.source})
     else:
         out.print(f"Chromium: {found.path} ({found.source})")
-
-
-keys = typer.Typer(help="Encryption keys.", no_args_is_help=True)
-app.add_typer(keys, name="keys")
-
-
-@keys.command()
-def generate(as_json: bool = Json) -> None:
-    """Print a new encryption key, for RAYPOOL_ENCRYPTION_KEYS.
-
-    Example:  export RAYPOOL_ENCRYPTION_KEYS=$(raypool keys generate)
-    """
-    from raypool.store.crypto import Keyring
-
-    key = Keyring.generate()
-    if as_json:
-        print_json({"key": key})
-    else:
-        print(key)  # noqa: T201 -- nothing else may stand on the line
-
-
-@keys.callback()
-def _keys() -> None:
-    """Encryption keys."""

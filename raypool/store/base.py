@@ -20,6 +20,7 @@ from raypool.model import (
     Session,
     SessionStatus,
     Supervision,
+    VersionDiff,
 )
 from raypool.store.circuit import Breaker
 from raypool.store.following import Changes
@@ -282,11 +283,22 @@ class CheckpointStore(Protocol):
     async def load_usable(self, session_id: str) -> tuple[Checkpoint | None, tuple[str, ...]]:
         """Return the newest version that was not seen signed out and whose parts all open.
 
+        One that a person chose counts though it was (``chosen`` of its meta).
+
         Falls back version by version, then to the newest with its broken parts left out. The
         warnings name what was passed over.
 
         Raises:
             StorageError: A key is not configured: going on would lose what it protects.
+        """
+        ...
+
+    async def diff(self, session_id: str, before: int, after: int) -> VersionDiff:
+        """Return how the parts of two versions differ: names and sizes, never contents.
+
+        Raises:
+            ConfigurationError: A version is not kept; names those that are.
+            CheckpointCorrupt: The manifest of one cannot be read.
         """
         ...
 

@@ -7,15 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from raypool.errors import CheckpointCorrupt, ErrorCodes, create_error
-from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Session
+from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Session, VersionDiff
 from raypool.store.base import VERSIONS_KEPT
 from raypool.store.codec import Codec
 from raypool.store.connection import Connection
+from raypool.store.differences import compare, kept_or_refused
 from raypool.store.indexes import Indexes, missing
 from raypool.store.manifests import (
     Manifest,
     PartRef,
     digests,
+    is_passed_over,
     may_be_last_good,
     says_nothing_new,
     to_drop,
@@ -175,7 +177,7 @@ class RedisCheckpoints:
             if version in kept.broken:
                 notes.append(kept.broken[version].message)
                 continue
-            if kept.info(version).signed_in is False:
+            if is_passed_over(kept.manifests[version].meta):
                 notes.append(f"version {version} was seen signed out")
                 continue
             checkpoint, broken = await self._read(record.session, kept, version, codec)
@@ -188,6 +190,16 @@ class RedisCheckpoints:
             fallback, broken = await self._read(record.session, kept, newest, codec)
             notes += [error.message for error in broken]
         return fallback, tuple(notes)
+
+    async def diff(self, session_id: str, before: int, after: int) -> VersionDiff:
+        """Return how two versions differ; see the protocol."""
+        record = await self._indexes.existing(session_id)
+        kept = await self._kept(record, self._codec(record))
+        for version in (before, after):
+            if version in kept.broken:
+                raise kept.broken[version]
+            kept_or_refused(record.session, version, kept.manifests)
+        return compare(kept.manifests[before], kept.manifests[after])
 
     async def list(self, session_id: str) -> Infos:
         """Return the kept versions, but those whose manifest is damaged; see the protocol."""

@@ -157,6 +157,11 @@ class Connection:
         return f"email:{digest[:32]}"
 
     @property
+    def meta_about(self) -> bytes:
+        """What the index key is sealed for."""
+        return f"{self.keys.prefix}\x00meta".encode()
+
+    @property
     def server(self) -> ServerReport:
         """What the server said of itself when it was opened."""
         assert self._report is not None, "open() comes first"  # noqa: S101
@@ -183,7 +188,7 @@ class Connection:
         self._report = report
 
     async def _open_meta(self) -> tuple[DataKey, str]:
-        about = f"{self.keys.prefix}\x00meta".encode()
+        about = self.meta_about
         found = await self._meta()
         if "index_key" not in found:
             fresh = self.keyring.wrap(self._index_key or DataKey.new(), about)

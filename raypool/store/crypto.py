@@ -89,7 +89,7 @@ class Keyring:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Ids of the keys, which may be shown."""
+        """Ids of the keys, which may be shown; that of the writing key comes first."""
         return tuple(key_id.hex() for key_id in self._keys)
 
     def wrap(self, data_key: DataKey, about: bytes) -> str:
@@ -104,21 +104,44 @@ class Keyring:
             StorageError: It was wrapped with a key that is not in the ring (names its id).
             CheckpointCorrupt: It was changed.
         """
-        try:
-            sealed = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise create_error(ErrorCodes.STORAGE_CORRUPT, "a wrapped key is not base64") from error
+        sealed = _unpacked(text)
         key_id, nonce, body = _split(sealed)
         if key_id not in self._keys:
             raise create_error(
                 ErrorCodes.STORAGE_KEY_UNKNOWN,
                 f"the data was encrypted with key {key_id.hex()}; RAYPOOL_ENCRYPTION_KEYS holds "
                 f"{', '.join(self.ids)}",
+                {"key_id": key_id.hex()},
             )
         return DataKey(_open(self._keys[key_id], nonce, body, sealed, about))
 
+    def rewrap(self, text: str, about: bytes) -> str | None:
+        """Return the data key in *text* wrapped with the writing key; None when it is already.
+
+        Raises:
+            StorageError: As :meth:`unwrap`.
+        """
+        data_key = self.unwrap(text, about)
+        return None if wrapped_with(text) == self._writer.hex() else self.wrap(data_key, about)
+
     def __repr__(self) -> str:
         return f"Keyring({', '.join(self.ids)})"
+
+
+def wrapped_with(text: str) -> str:
+    """Return the id of the master key that a data key is wrapped with.
+
+    Raises:
+        CheckpointCorrupt: It is no wrapped key.
+    """
+    return _split(_unpacked(text))[0].hex()
+
+
+def _unpacked(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise create_error(ErrorCodes.STORAGE_CORRUPT, "a wrapped key is not base64") from error
 
 
 def _items(text: SecretStr) -> list[str]:

@@ -9,7 +9,7 @@ key after the prefix         type    TTL                   holds
 ``{p}:session:<sid>``        hash    expiry                the record
 ``{p}:parts:<sid>``          hash    expiry                sealed parts; field = keyed digest
 ``{p}:checkpoints:<sid>``    hash    expiry                sealed manifests; field = version
-``{p}:lease:<business>``     hash    the lease             holder, token, since
+``{p}:lease:<business>``     hash    the lease             holder, token, since, key ids
 ``{p}:token:<business>``     string  90 days               last fencing token given out
 ``{p}:index:expiry``         zset    longest member        sid by expiry (ms)
 ``{p}:index:business:<b>``   zset    longest member        sid by expiry

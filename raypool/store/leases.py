@@ -19,13 +19,15 @@ class RedisLeases:
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._keys = connection, connection.keys
+        self._key_ids = " ".join(connection.keyring.ids)
+        """Which master keys this owner has: no other must wrap what it reads."""
 
     async def acquire(
         self, business_id: str, holder: Holder, ttl: float, *, supersedes: str | None = None
     ) -> Lease:
         """Take the lease; see the protocol."""
         args = [holder.id, holder.model_dump_json(), _ms(ttl), supersedes or "",
-                TOKEN_TTL_S * 1000, business_id]  # fmt: skip
+                TOKEN_TTL_S * 1000, business_id, self._key_ids]  # fmt: skip
         answer = await self._script("acquire_lease", business_id, args)
         if answer[0] == b"HELD":
             held = _lease(business_id, answer[3], answer[1], answer[2], 0)
@@ -42,7 +44,7 @@ class RedisLeases:
         """Make the lease last its ttl again; see the protocol."""
         args = [lease.holder.id, lease.token, _ms(lease.ttl), lease.holder.model_dump_json(),
                 round(lease.since.timestamp() * 1000), TOKEN_TTL_S * 1000,
-                lease.business_id]  # fmt: skip
+                lease.business_id, self._key_ids]  # fmt: skip
         return bool(await self._script("renew_lease", lease.business_id, args))
 
     async def release(self, lease: Lease) -> bool:

@@ -7,6 +7,8 @@ from raypool.model import CheckpointInfo, CheckpointMeta, SignIn
 from raypool.spec import Frozen
 from raypool.store.base import VERSIONS_KEPT
 
+_SIGNED_OUT = frozenset({SignIn.SIGNED_OUT, SignIn.NEEDS_HUMAN})
+
 
 class PartRef(Frozen):
     """A part by its content."""
@@ -39,13 +41,19 @@ class Manifest(Frozen):
 
 
 def says_nothing_new(before: Manifest, after: Manifest) -> bool:
-    """Tell whether *after* repeats *before*: same contents, same verdict."""
-    return before.parts == after.parts and before.meta.sign_in is after.meta.sign_in
+    """Tell whether *after* repeats *before*: same contents, same verdict, asked for by nobody."""
+    same = before.parts == after.parts and before.meta.sign_in is after.meta.sign_in
+    return same and not after.meta.chosen
+
+
+def is_passed_over(meta: CheckpointMeta) -> bool:
+    """Tell whether no browser starts from a version: it was seen signed out, and nobody chose it."""
+    return meta.sign_in in _SIGNED_OUT and not meta.chosen
 
 
 def may_be_last_good(meta: CheckpointMeta) -> bool:
     """Tell whether a version may become ``last_good``: not one that looks signed out."""
-    return meta.sign_in not in {SignIn.SIGNED_OUT, SignIn.NEEDS_HUMAN}
+    return meta.sign_in not in _SIGNED_OUT
 
 
 def to_drop(

@@ -16,11 +16,14 @@ from raypool.model import (
     CheckpointMeta,
     Lease,
     Session,
+    VersionDiff,
 )
+from raypool.store.differences import compare, kept_or_refused
 from raypool.store.manifests import (
     Manifest,
     PartRef,
     digests,
+    is_passed_over,
     may_be_last_good,
     says_nothing_new,
     to_drop,
@@ -187,10 +190,17 @@ class MemoryCheckpoints:
         infos, kept = await self.list(session_id), self._kept[session_id]
         notes: list[str] = []
         for info in infos:
-            if info.signed_in is not False:
+            if not is_passed_over(kept.manifests[info.version].meta):
                 return kept.checkpoint(info.version), tuple(notes)
             notes.append(f"version {info.version} was seen signed out")
         return (kept.checkpoint(infos[0].version) if infos else None), tuple(notes)
+
+    async def diff(self, session_id: str, before: int, after: int) -> VersionDiff:
+        """Return how two versions differ; see the protocol."""
+        session, kept = self._records.existing(session_id), self._kept[session_id]
+        for version in (before, after):
+            kept_or_refused(session, version, kept.manifests)
+        return compare(kept.manifests[before], kept.manifests[after])
 
     async def list(self, session_id: str) -> Infos:
         """Return the kept versions, newest first."""

@@ -83,6 +83,10 @@ class Records:
         """Return a fresh data key for a session, wrapped."""
         return self._keyring.wrap(DataKey.new(), self._about(session_id, "key"))
 
+    def rewrap(self, session_id: str, wrapped: str) -> str | None:
+        """Return a session's data key wrapped with the first master key; None when it is already."""
+        return self._keyring.rewrap(wrapped, self._about(session_id, "key"))
+
     def _seal(self, session_id: str, wrapped: str, secret: Mapping[str, Any]) -> str:
         key = self.data_key(session_id, wrapped)
         sealed = key.seal(json.dumps(secret).encode(), self._about(session_id, "spec"))

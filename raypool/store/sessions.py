@@ -36,6 +36,7 @@ from raypool.store.indexes import Indexes
 from raypool.store.leases import RedisLeases
 from raypool.store.locking import hold
 from raypool.store.rewriting import Rewriter
+from raypool.store.rotation import KeyRotation
 from raypool.store.writing import LookAgainError, Writer, conflict, until_settled
 
 
@@ -71,6 +72,7 @@ class RedisSessionManager:
         self.checkpoints = RedisCheckpoints(self._connection)
         self.events = Events(self._connection)
         self.breakers = RedisBreakers(self._connection)
+        self.key_rotation = KeyRotation(self._connection)
 
     @classmethod
     def get_instance(cls) -> "RedisSessionManager":

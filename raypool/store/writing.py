@@ -75,7 +75,8 @@ class Writer:
              "" if owner is None else owner, after.version if owner is not None else 0,
              len(wishes), len(enter), len(left),
              -1 if rivals is None else len(rivals), *(rivals or ()),
-             *self._connection.records.fields_of(after, data_key), "data_key", data_key,
+             *self._connection.records.fields_of(after, data_key),
+             *(() if before else ("data_key", data_key)),  # a rotation may have wrapped it anew
              *(_brought_back(after, owner) if owner is not None else ())],
         )  # fmt: skip
         written = await self._written(answer, before, after, owner)

@@ -56,6 +56,8 @@ async def everything(manager: RedisSessionManager) -> None:
     assert await manager.leases.release(lease)
     assert (await manager.checkpoints.load_usable(first.id))[0] is not None
     assert len(await manager.checkpoints.list(first.id)) == VERSIONS_KEPT
+    rotation = manager.key_rotation
+    assert (await rotation.rotate(await rotation.sessions())).failures == ()
     assert (await manager.stats())["sessions"] == 2
     assert len(await manager.get_sessions_by_email("a@example.com")) == 1
     for _ in range(5):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from raypool.errors import LeaseLost, SessionNotFound
+from raypool.errors import ConfigurationError, LeaseLost, SessionNotFound
 from raypool.model import CheckpointMeta, Session, SignIn
 from raypool.store.base import VERSIONS_KEPT
 from tests.contract.conftest import Stores
@@ -208,3 +208,43 @@ async def test_checkpoints_expire_with_their_session(stores: Stores) -> None:
     await stores.wait(0.2)
     with pytest.raises(SessionNotFound):
         await stores.checkpoints.load(session.id)
+
+
+async def test_a_state_that_a_person_chose_is_started_from(stores: Stores) -> None:
+    """Also when it was seen signed out, and though it repeats the newest; it is no last good one."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    await stores.checkpoints.save(session.id, token, {"cookies": b"[]"}, SIGNED_OUT)
+    chosen = SIGNED_OUT.model_copy(update={"chosen": True})
+    info = await stores.checkpoints.save(session.id, token, {"cookies": b"[]"}, chosen)
+    assert (info.version, info.signed_in) == (3, False)
+    found, warnings = await stores.checkpoints.load_usable(session.id)
+    assert found is not None
+    assert (found.info.version, warnings) == (3, ())
+    assert (await record(stores, session.id)).last_good_version == 1
+
+
+async def test_two_versions_are_compared_by_name_and_size(stores: Stores) -> None:
+    """What was added, what was removed, what changed, in bytes; the rest is counted."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    after = {"cookies": b"[]", "tabs": PARTS["tabs"], "storage:https://b.example": b"{} "}
+    await stores.checkpoints.save(session.id, token, after, SEEN)
+    diff = await stores.checkpoints.diff(session.id, 1, 2)
+    assert (diff.before, diff.after, diff.unchanged) == (1, 2, 1)
+    assert [(c.name, c.kind, c.before, c.after) for c in diff.changes] == [
+        ("cookies", "changed", len(PARTS["cookies"]), 2),
+        ("storage:https://a.example", "removed", 2, None),
+        ("storage:https://b.example", "added", None, 3),
+    ]
+
+
+async def test_a_version_that_is_not_kept_cannot_be_compared(stores: Stores) -> None:
+    """The message names those that are."""
+    session, token = await owned(stores)
+    with pytest.raises(ConfigurationError, match="none was saved yet"):
+        await stores.checkpoints.diff(session.id, 1, 2)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    for before, after in ((1, 7), (0, 1), (-1, 1)):
+        with pytest.raises(ConfigurationError, match="kept are 1"):
+            await stores.checkpoints.diff(session.id, before, after)

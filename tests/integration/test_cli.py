@@ -50,10 +50,13 @@ def _commands() -> dict[str, click.Command]:
         for name, below in getattr(command, "commands", {}).items():
             walk(below, (*path, name))
 
+    import raypool.cli.carrying
     import raypool.cli.fleet
+    import raypool.cli.keys
     import raypool.cli.operations
     import raypool.cli.sessions
-    import raypool.cli.tools  # noqa: F401 -- they register commands
+    import raypool.cli.tools
+    import raypool.cli.versions  # noqa: F401 -- they register commands
 
     walk(typer.main.get_command(app), ())
     return found

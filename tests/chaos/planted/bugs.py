@@ -99,7 +99,7 @@ BUGS = (
         [
             Change(
                 "raypool/store/checkpoints.py",
-                "            if kept.info(version).signed_in is False:",
+                "            if is_passed_over(kept.manifests[version].meta):",
                 "            if False:",
             )
         ],
