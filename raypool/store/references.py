@@ -16,7 +16,7 @@ class References:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._within: dict[str, set[str]] = {}
-        """What a list that is named names."""
+        """What a list that is named names, unless it never could be read."""
 
     @property
     def named(self) -> Set[str]:
@@ -33,9 +33,8 @@ class References:
         self._count(digests(manifest.parts.values()))
         for digest in set(manifest.lists):
             self._count([digest])
-            if self._counts[digest] == 1:
-                found = lists.get(digest)
-                self._within[digest] = digests(found.parts.values()) if found else set()
+            if digest not in self._within and digest in lists:
+                self._within[digest] = digests(lists[digest].parts.values())
                 self._count(self._within[digest])
 
     def drop(self, manifest: Manifest) -> None:
@@ -44,7 +43,7 @@ class References:
         for digest in set(manifest.lists):
             self._discount([digest])
             if digest not in self._counts:
-                self._discount(self._within.pop(digest))
+                self._discount(self._within.pop(digest, ()))
 
     def _count(self, found: Iterable[str]) -> None:
         self._counts.update(found)
