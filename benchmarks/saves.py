@@ -20,8 +20,8 @@ from raypool.store.sessions import RedisSessionManager
 MB = 2**20
 RUNS, FULL_RUNS = 30, 3
 STATES = {"5mb": (1000, 5 * MB), "50mb": (5000, 50 * MB)}
-WAIT_FOR_SLOWEST = 100
-"""Longest scripts that the server remembers."""
+SLOW_US, SLOW_KEPT = 100, 1000
+"""The server notes what takes longer, the commands within scripts too."""
 
 Series = dict[str, list[float]]
 
@@ -66,11 +66,11 @@ class Saving:
         await self._manager.checkpoints.save(session_id, token, state, CheckpointMeta())
         found[f"{kind} ms"].append((time.perf_counter() - began) * 1000)
         found[f"{kind} bytes"].append(await self._received() - before)
-        slow = await self._server.slowlog_get(WAIT_FOR_SLOWEST)
+        slow = await self._server.slowlog_get(SLOW_KEPT)
         scripts = [
             entry["duration"] / 1000 for entry in slow if b"EVAL" in entry["command"].upper()
         ]
-        found[f"{kind} longest script"].append(max(scripts))
+        found[f"{kind} longest script"].append(max(scripts, default=SLOW_US / 1000))
 
     async def _received(self) -> int:
         return int((await self._server.info("stats"))["total_net_input_bytes"])
@@ -82,7 +82,10 @@ def rows(directory: Path) -> list[Result]:
     for name, series in asyncio.run(measure(directory)).items():
         one, full = series["one ms"], series["full ms"]
         sent, all_sent = series["one bytes"], series["full bytes"]
-        longest, peer = [max(series["full longest script"])], "whole state"
+        longest, peer = (
+            [max(series["full longest script"] + series["one longest script"])],
+            "whole state",
+        )
         found += [
             compare(f"state_save_one_change_{name}", one, peer, full),
             compare(f"state_bytes_one_change_{name}", sent, peer, all_sent, "<= 0.03", "bytes"),
@@ -98,8 +101,8 @@ async def measure(directory: Path) -> dict[str, Series]:
         settings = Settings(redis_url=SecretStr(server.url))
         keyring = Keyring.parse(SecretStr(Keyring.generate()))
         async with RedisSessionManager(settings, keyring) as m, Redis.from_url(server.url) as admin:
-            await admin.config_set("slowlog-log-slower-than", 0)
-            await admin.config_set("slowlog-max-len", WAIT_FOR_SLOWEST)
+            await admin.config_set("slowlog-log-slower-than", SLOW_US)
+            await admin.config_set("slowlog-max-len", SLOW_KEPT)
             for name, (count, size) in STATES.items():
                 what = ("ms", "bytes", "longest script")
                 series: Series = {f"{kind} {w}": [] for kind in ("full", "one") for w in what}

@@ -15,7 +15,7 @@ from raypool.store.pieces import LIST_NAME, PIECE_BYTES, open_piece, piece_name
 from raypool.store.records import Record, when
 
 MANIFEST = "manifest"
-BATCH_BYTES = 2**20
+BATCH_BYTES = 2**19
 BATCH_ITEMS = 1000
 
 Item = TypeVar("Item")

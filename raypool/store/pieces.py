@@ -7,7 +7,7 @@ from raypool.store.codec import MAX_PLAIN_BYTES, Codec, too_large
 from raypool.store.listing import Listing
 from raypool.store.manifests import PartRef, Refs
 
-PIECE_BYTES = 2**20
+PIECE_BYTES = 2**19
 """Writing a value of 16 MB stops a server for 50 to 100 ms, one of 1 MB for 1 to 6 ms (measured)."""
 LIST_NAME = "manifest:list"
 

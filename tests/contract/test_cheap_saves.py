@@ -13,6 +13,7 @@ from raypool.errors import ErrorCodes, LeaseLost, StoreUnavailable, create_error
 from raypool.model import CheckpointMeta, Lease, Session, SignIn
 from raypool.store import saving
 from raypool.store.base import VERSIONS_KEPT
+from raypool.store.pieces import PIECE_BYTES
 from raypool.store.remembered import SESSIONS_REMEMBERED
 from raypool.store.sessions import RedisSessionManager
 from tests.contract.conftest import Fleet, holder
@@ -172,7 +173,7 @@ async def test_a_state_that_changes_whole_is_cleaned_in_steps(
 
 
 async def test_a_large_part_is_sent_and_read_in_pieces(owner: Owner) -> None:
-    """No value is larger than a megabyte; changing its middle sends one piece."""
+    """No value is larger than a piece; changing its middle sends one."""
     part = bytearray(os.urandom(5 * MB + 17))
     await owner.save({"a": bytes(part), "b": b""})
     assert owner.recorder.answers.count("put_parts:OK") >= 4
@@ -181,7 +182,7 @@ async def test_a_large_part_is_sent_and_read_in_pieces(owner: Owner) -> None:
     await owner.save({"a": bytes(part), "b": b""})
     (field,) = await owner.fields("parts") - before
     assert owner.recorder.asked == ["commit"]
-    assert await owner.fleet.admin.hstrlen(owner.key("parts"), field.decode()) < MB + 500
+    assert await owner.fleet.admin.hstrlen(owner.key("parts"), field.decode()) < PIECE_BYTES + 500
     assert await owner.has({"a": bytes(part), "b": b""})
 
 
@@ -340,7 +341,7 @@ async def test_what_a_dead_writer_staged_is_used_or_dropped(owner: Owner) -> Non
         await owner.save(state)
     assert len(await owner.fields("parts")) >= 2
     saver._commit = commit  # type: ignore[method-assign]
-    half = {"a": state["a"][:MB]}
+    half = {"a": state["a"][:PIECE_BYTES]}
     later = Owner(owner.fleet, owner.fleet.manager(), owner.session, owner.lease, owner.recorder)
     later.recorder = Recorder(later.manager)
     await later.save(half)
