@@ -135,6 +135,7 @@ def translated(url: SecretStr) -> Iterator[None]:
         raise _ours(error, shown(url)) from error
 
 
+_ON_A_REPLICA = ("READONLY", "cannot be used with replica instances")
 _PASSING = ("BUSY", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED")
 """What a server says that is only in a state; what else it refuses it will refuse again."""
 
@@ -157,7 +158,8 @@ def _ours(error: BaseException, where: str) -> RaypoolError:
         return create_error(
             ErrorCodes.STORAGE_ACCESS_DENIED, f"Redis at {where} refused the credentials"
         )
-    if isinstance(error, theirs.ReadOnlyError) or "READONLY" in text:
+    # A script that refuses before it writes anything runs on a replica too: its WAIT does not.
+    if isinstance(error, theirs.ReadOnlyError) or any(word in text for word in _ON_A_REPLICA):
         return create_error(
             ErrorCodes.STORAGE_READ_ONLY, f"Redis at {where} is a read-only replica"
         )

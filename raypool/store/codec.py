@@ -2,7 +2,7 @@
 
 import zstandard
 
-from raypool.errors import ErrorCodes, create_error
+from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.store.crypto import DataKey
 
 MAX_PLAIN_BYTES = 256 * 2**20
@@ -32,11 +32,7 @@ class Codec:
             ConfigurationError: It is larger than what :meth:`open` would read back.
         """
         if len(plain) > MAX_PLAIN_BYTES:
-            raise create_error(
-                ErrorCodes.CONFIG_INVALID_ARGUMENT,
-                f"part {name!r} has {len(plain)} bytes: at most {MAX_PLAIN_BYTES} can be kept",
-                recovery="Let the site keep less in its storage, or clear it there.",
-            )
+            raise too_large(name, len(plain))
         packed = zstandard.ZstdCompressor(level=_LEVEL).compress(plain)
         return self._key.seal(packed, self._about + name.encode())
 
@@ -56,3 +52,12 @@ class Codec:
             raise create_error(
                 ErrorCodes.STORAGE_CORRUPT, f"part {name!r} cannot be unpacked"
             ) from error
+
+
+def too_large(name: str, size: int) -> RaypoolError:
+    """Return the error for a part that could not be read back."""
+    return create_error(
+        ErrorCodes.CONFIG_INVALID_ARGUMENT,
+        f"part {name!r} has {size} bytes: at most {MAX_PLAIN_BYTES} can be kept",
+        recovery="Let the site keep less in its storage, or clear it there.",
+    )

@@ -4,26 +4,25 @@ from collections.abc import Iterable
 
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.model import PartChange, Session, VersionDiff
-from raypool.store.manifests import Manifest, PartRef
+from raypool.store.manifests import PartRef, Refs
 
 
-def compare(before: Manifest, after: Manifest) -> VersionDiff:
-    """Return how the parts of two versions of one session differ.
+def compare(before: int, old: Refs, after: int, new: Refs) -> VersionDiff:
+    """Return how the parts *new* of version *after* differ from the parts *old* of *before*.
 
     Digests are keyed with the session's own key, so within it they are equal exactly when the
     contents are.
     """
-    names = sorted(before.parts.keys() | after.parts.keys())
-    pairs = [(name, before.parts.get(name), after.parts.get(name)) for name in names]
+    pairs = [(name, old.get(name), new.get(name)) for name in sorted(old.keys() | new.keys())]
     return VersionDiff(
-        before=before.version,
-        after=after.version,
+        before=before,
+        after=after,
         changes=tuple(
-            PartChange(name=name, before=_size(old), after=_size(new))
-            for name, old, new in pairs
-            if old != new
+            PartChange(name=name, before=_size(was), after=_size(is_now))
+            for name, was, is_now in pairs
+            if was != is_now
         ),
-        unchanged=sum(old == new for _, old, new in pairs),
+        unchanged=sum(was == is_now for _, was, is_now in pairs),
     )
 
 

@@ -15,7 +15,7 @@ from raypool.store.server_check import ServerReport
 Level = Literal["server", "replica", "replica_fsync"]
 
 # What scripts answer when they wrote nothing: there is nothing to wait for.
-_NOTHING_WRITTEN = {0, b"HELD", b"GONE", b"CONFLICT", b"AGAIN", b"FENCED", b"MISSING"}
+_NOTHING_WRITTEN = {0, b"HELD", b"GONE", b"CONFLICT", b"AGAIN", b"FENCED", b"DIFFERS"}
 _SHARE_OF_TIMEOUT = 0.6
 _AOF_SINCE = {"Redis": (7, 2), "Valkey": (0, 0)}
 

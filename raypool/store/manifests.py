@@ -1,7 +1,10 @@
 """What a version consists of: which part is which, and what is known about it. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime
+from typing import NamedTuple
+
+from pydantic import Field
 
 from raypool.model import CheckpointInfo, CheckpointMeta, SignIn
 from raypool.spec import Frozen
@@ -10,11 +13,15 @@ from raypool.store.base import VERSIONS_KEPT
 _SIGNED_OUT = frozenset({SignIn.SIGNED_OUT, SignIn.NEEDS_HUMAN})
 
 
-class PartRef(Frozen):
+class PartRef(NamedTuple):
     """A part by its content."""
 
-    digest: str
     size: int
+    pieces: tuple[str, ...]
+    """Digests of what it was cut into; one unless it is large."""
+
+
+Refs = dict[str, PartRef]
 
 
 class Manifest(Frozen):
@@ -23,7 +30,12 @@ class Manifest(Frozen):
     version: int
     token: int
     meta: CheckpointMeta
-    parts: dict[str, PartRef]
+    size: int
+    """Bytes of state, before compression."""
+    parts: Refs = Field(default_factory=dict)
+    """The parts of a small state."""
+    lists: tuple[str, ...] = ()
+    """Digests of the lists that the parts of a large state stand in."""
 
     def info(self, created_at: datetime) -> CheckpointInfo:
         """Return what people are told of this version."""
@@ -31,7 +43,7 @@ class Manifest(Frozen):
         return CheckpointInfo(
             version=self.version,
             created_at=created_at,
-            size=sum(part.size for part in self.parts.values()),
+            size=self.size,
             signed_in=verdict.get(self.meta.sign_in, False),
             warnings=self.meta.warnings,
             reasons=self.meta.reasons,
@@ -42,8 +54,8 @@ class Manifest(Frozen):
 
 def says_nothing_new(before: Manifest, after: Manifest) -> bool:
     """Tell whether *after* repeats *before*: same contents, same verdict, asked for by nobody."""
-    same = before.parts == after.parts and before.meta.sign_in is after.meta.sign_in
-    return same and not after.meta.chosen
+    same = (before.parts, before.lists) == (after.parts, after.lists)
+    return same and before.meta.sign_in is after.meta.sign_in and not after.meta.chosen
 
 
 def is_passed_over(meta: CheckpointMeta) -> bool:
@@ -56,20 +68,16 @@ def may_be_last_good(meta: CheckpointMeta) -> bool:
     return meta.sign_in not in _SIGNED_OUT
 
 
-def to_drop(
-    kept: Mapping[int, Manifest], newest: Manifest, last_good: int
-) -> tuple[list[int], set[str]]:
-    """Return the versions and the part digests that go when *newest* joins *kept*.
+def to_drop(kept: Collection[int], newest: int, last_good: int) -> list[int]:
+    """Return the versions that go when *newest* joins *kept*.
 
     The last :data:`VERSIONS_KEPT` stay, and ``last_good`` always.
     """
-    every = {**kept, newest.version: newest}
+    every = {*kept, newest}
     staying = set(sorted(every, reverse=True)[:VERSIONS_KEPT]) | {last_good}
-    going = sorted(v for v in every if v not in staying)
-    used = digests(every[v] for v in staying if v in every)
-    return going, digests(every[v] for v in going) - used
+    return sorted(every - staying)
 
 
-def digests(manifests: Iterable[Manifest]) -> set[str]:
-    """Return the digests that these versions name."""
-    return {part.digest for manifest in manifests for part in manifest.parts.values()}
+def digests(refs: Iterable[PartRef]) -> set[str]:
+    """Return the digests of all that these parts consist of."""
+    return {piece for ref in refs for piece in ref.pieces}

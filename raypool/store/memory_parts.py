@@ -121,7 +121,7 @@ class _Versions:
     def checkpoint(self, version: int) -> Checkpoint:
         refs = self.manifests[version].parts
         return Checkpoint(
-            self.info(version), {name: self.contents[ref.digest] for name, ref in refs.items()}
+            self.info(version), {name: self.contents[ref.pieces[0]] for name, ref in refs.items()}
         )
 
 
@@ -150,9 +150,9 @@ class MemoryCheckpoints:
         if newest and kept.operation == operation:
             return kept.info(newest.version)
         kept.operation = operation
-        refs = {n: PartRef(digest=_digest(n, p), size=len(p)) for n, p in sorted(parts.items())}
-        version = max(session.checkpoint_version, after) + 1
-        manifest = Manifest(version=version, token=token, meta=meta, parts=refs)
+        refs = {n: PartRef(len(p), (_digest(n, p),)) for n, p in sorted(parts.items())}
+        version, size = max(session.checkpoint_version, after) + 1, sum(map(len, parts.values()))
+        manifest = Manifest(version=version, token=token, meta=meta, size=size, parts=refs)
         behind = after > session.checkpoint_version
         if newest and not behind and says_nothing_new(newest, manifest):
             self._records.slide(session, fencing_token=token)
@@ -164,11 +164,11 @@ class MemoryCheckpoints:
     ) -> CheckpointInfo:
         kept, version = self._kept[session.id], manifest.version
         last_good = version if may_be_last_good(manifest.meta) else session.last_good_version
-        for old in to_drop(kept.manifests, manifest, last_good)[0]:
+        for old in to_drop(kept.manifests, version, last_good):
             del kept.manifests[old], kept.created[old]
         kept.manifests[version], kept.created[version] = manifest, self._records.now()
-        kept.contents |= {manifest.parts[name].digest: part for name, part in parts.items()}
-        used = digests(kept.manifests.values())
+        kept.contents |= {manifest.parts[name].pieces[0]: part for name, part in parts.items()}
+        used = digests(ref for m in kept.manifests.values() for ref in m.parts.values())
         kept.contents = {d: part for d, part in kept.contents.items() if d in used}
         self._records.slide(
             session,
@@ -200,7 +200,7 @@ class MemoryCheckpoints:
         session, kept = self._records.existing(session_id), self._kept[session_id]
         for version in (before, after):
             kept_or_refused(session, version, kept.manifests)
-        return compare(kept.manifests[before], kept.manifests[after])
+        return compare(before, kept.manifests[before].parts, after, kept.manifests[after].parts)
 
     async def list(self, session_id: str) -> Infos:
         """Return the kept versions, newest first."""

@@ -14,6 +14,10 @@ from raypool.model import Desired, Observed, Session, SessionStatus, Supervision
 from raypool.spec import SECRET_OPTIONS, SessionSpec
 from raypool.store.crypto import DataKey, Keyring
 
+_BASE = (
+    "version", "checkpoint_version", "checkpoint_op", "last_good_version", "data_key", "parts_op",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Record:
@@ -22,6 +26,8 @@ class Record:
     session: Session
     data_key: str
     """Wrapped."""
+    base: str
+    """What a checkpoint builds on, as the server has it: see ``base`` in ``lua/shared.lua``."""
 
 
 class Records:
@@ -46,7 +52,9 @@ class Records:
         if "id" not in text:
             return None
         try:
-            return Record(_session(text, self._sealed(text)), text.get("data_key", ""))
+            session = _session(text, self._sealed(text))
+            base = "|".join(text.get(name, "") for name in _BASE)
+            return Record(session, text.get("data_key", ""), base)
         except (CheckpointCorrupt, ValidationError, ValueError, KeyError) as error:
             raise create_error(
                 ErrorCodes.STORAGE_CORRUPT,

@@ -239,6 +239,7 @@ class RedisSessionManager:
     async def delete_session(self, session_id: str) -> None:
         """Delete a session with its checkpoints and its data key, at once and for good."""
         await self._writer.delete((await self._indexes.existing(session_id)).session)
+        self.checkpoints.forget(session_id)
 
     async def report(self, session_id: str, token: int, observed: Observed) -> None:
         """Write what the owner says of its instance."""

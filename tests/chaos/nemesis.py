@@ -120,7 +120,7 @@ class LoseReply(Nemesis):
     """Redis does what a script says, and the caller never hears of it."""
 
     link: Link = field(kw_only=True)
-    scripts: Sequence[str] = ("commit", "acquire_lease", "renew_lease", "put_parts")
+    scripts: Sequence[str] = ("commit", "acquire_lease", "renew_lease")
     patience_s: float = 15.0
     _next: int = 0
 

@@ -1,5 +1,6 @@
 """The users of docs/redis-schema.md can do what they need, and nothing beside it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -133,7 +134,8 @@ async def test_the_record_has_the_documented_fields(
     """All of them, and no other."""
     made = await manager.create_session("b", "a@example.com")
     async with manager.lock("b") as token:
-        await manager.checkpoints.save(made.id, token, {"cookies": b"1"}, CheckpointMeta())
+        large = {"cookies": os.urandom(2 * 2**20)}  # staged before it is committed
+        await manager.checkpoints.save(made.id, token, large, CheckpointMeta())
         await manager.report(made.id, token, Observed())
     await manager.supervise(made.id, Supervision())
     record = await fleet.admin.hgetall(f"{fleet.prefix}{{0}}:session:{made.id}")

@@ -1,6 +1,7 @@
 """What is acknowledged is on the replicas too, when that was asked for; nothing else is."""
 
 import asyncio
+import os
 import re
 import tempfile
 import time
@@ -175,7 +176,8 @@ async def test_a_lost_reply_is_no_acknowledgement(pair: Pair, directory: Path) -
         url = f"unix://:{PASSWORD}@{directory / 'p'}"
         async with pair.fleet.manager(url=url, durability=pair.level) as manager:
             await pair.saved_at_last("one", manager)
-            for lost, (script, text) in enumerate((("commit", "one"), ("put_parts", "two")), 1):
+            large = os.urandom(2 * 2**20).hex()  # more than what goes with the commit
+            for lost, (script, text) in enumerate((("commit", "one"), ("put_parts", large)), 1):
                 proxy.lose_reply_to(script)
                 with paused(pair.replica):
                     with pytest.raises(StoreUnavailable) as caught:

@@ -123,13 +123,13 @@ async def test_a_save_does_not_bring_a_retired_session_back(
     """When a session is retired while its owner saves, no index calls it active or wanted."""
     made = await manager.ensure_active("b", desired=Desired.RUNNING)
     lease = await manager.leases.acquire("b", holder(), 20)
-    commit = manager.checkpoints._commit
+    commit = manager.checkpoints._saver._commit
 
     async def retired_meanwhile(*args: object) -> object:
         await manager.create_session("b")
         return await commit(*args)  # type: ignore[arg-type]
 
-    manager.checkpoints._commit = retired_meanwhile  # type: ignore[assignment]
+    manager.checkpoints._saver._commit = retired_meanwhile  # type: ignore[assignment]
     await manager.checkpoints.save(made.id, lease.token, {"cookies": b"1"}, CheckpointMeta())
     assert await manager.list_sessions(desired=Desired.RUNNING) == []
     for name in ("desired:running", "status:active"):

@@ -44,3 +44,18 @@ local function stale(token, record, counter, lease)
   return mine < math.max(tonumber(redis.call('GET', counter) or '0'),
     tonumber(redis.call('HGET', record, 'token') or '0'))
 end
+
+-- What a checkpoint builds on: the record, and the last change of the parts. Another one than the
+-- writer knows means that somebody wrote meanwhile, or that this server is not the one that it was:
+-- what the writer remembers of it is worth nothing.
+local function base(record)
+  local found = redis.call('HMGET', record, 'version', 'checkpoint_version', 'checkpoint_op',
+    'last_good_version', 'data_key', 'parts_op')
+  for i = 1, #found do found[i] = found[i] or '' end
+  return table.concat(found, '|')
+end
+
+-- Store values under their digests, given as digest, value, digest, value … in ARGV.
+local function store(parts, first, last)
+  for i = first, last, 2 do redis.call('HSET', parts, ARGV[i], ARGV[i + 1]) end
+end
