@@ -35,6 +35,20 @@ async def test_a_lost_reply_updates_once(lossy: LossyProxy, behind: RedisSession
     assert (lossy.lost, changed.version) == (1, 2)
 
 
+async def test_what_others_wrote_meanwhile_does_not_make_it_happen_twice(
+    manager: RedisSessionManager,
+) -> None:
+    """The reply is lost, others change the record, and then the change is asked for again."""
+    made = await manager.create_session("b")
+    before = await manager._indexes.existing(made.id)
+    after = made.model_copy(update={"email": "first@x.example"})
+    await manager._writer.write(before, after, "the-first", "updated")
+    for number in range(10):
+        await manager.update_session(made.id, email=f"{number}@x.example")
+    again = await manager._writer.write(before, after, "the-first", "updated")
+    assert (again.version, again.email) == (made.version + 11, "9@x.example")
+
+
 async def test_a_lost_reply_strands_no_lease(
     lossy: LossyProxy, behind: RedisSessionManager
 ) -> None:

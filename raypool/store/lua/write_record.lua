@@ -11,7 +11,7 @@
 --       9 d  10 n  11 m  12 k (-1: this session does not become active)
 --       then k session ids, then field, value, field, value …
 -- Returns {'OK', version} | {'GONE'} | {'CONFLICT', version} | {'AGAIN'} | {'FENCED'}
--- Promise: applied once for an operation id; the version grows unless the kind is 'touched'; of a
+-- Promise: applied once for an operation id, as long as no 16 others came between; the version grows unless the kind is 'touched'; of a
 -- business's sessions at most one is active after it, the others are neither active nor wanted to run
 -- (AGAIN: one appeared that the caller did not know); checkpoints stay as they are; an owner is
 -- refused when its token is stale.
@@ -21,8 +21,9 @@ local d, n, m, k = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), to
 local enter, leave, rivals = 11 + d, 11 + d + n, 11 + d + n + m
 local there = alive(KEYS[1], now)
 local version = there and tonumber(redis.call('HGET', KEYS[1], 'version')) or 0
-if there and redis.call('HGET', KEYS[1], 'op') == op then
-  redis.call('HSET', KEYS[1], 'op', op)  -- written again, so that a WAIT after the retry counts it
+local ops = there and redis.call('HGET', KEYS[1], 'ops') or ''
+if string.find(' ' .. ops .. ' ', ' ' .. op .. ' ', 1, true) then
+  redis.call('HSET', KEYS[1], 'ops', ops)  -- written again, so that a WAIT after the retry counts it
   return {'OK', text(version)}
 end
 if ARGV[7] ~= '' and stale(ARGV[7], KEYS[1], KEYS[11], KEYS[10]) then return {'FENCED'} end
@@ -57,7 +58,11 @@ for i = 1, 3 do
 end
 local expires = now + ttl
 local grown = ARGV[5] == 'touched' and version or math.max(version, tonumber(ARGV[8])) + 1
-local fields = {'version', text(grown), 'op', op, 'updated_at', text(now),
+local last = {}  -- others may write between an operation and its repetition
+for known in string.gmatch(op .. ' ' .. ops, '%S+') do
+  if #last < 16 then last[#last + 1] = known end
+end
+local fields = {'version', text(grown), 'ops', table.concat(last, ' '), 'updated_at', text(now),
   'last_activity', text(now), 'expires_at', text(expires), 'ttl_ms', text(ttl)}
 if not there then fields[#fields + 1] = 'created_at'; fields[#fields + 1] = text(now) end
 for i = 13 + math.max(k, 0), #ARGV do fields[#fields + 1] = ARGV[i] end
