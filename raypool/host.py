@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from actors.client import RayFleet, ensure_supervisor
 from raypool import calls, logs, rays
+from raypool.browser.proc import living, send
 from raypool.browser.processes import sweep
 from raypool.config import Settings
 from raypool.keyfile import keyring_for
@@ -36,6 +37,7 @@ STOP_TIMEOUT_S = 20.0
 LONELY_S = 0.5
 SERVER_POLL_S = 0.1
 SERVER_RETRY_S = 1.0
+RAY_POLL_S = 0.5
 _LENGTH = struct.Struct("!I")
 
 
@@ -52,6 +54,7 @@ class Host:
         self._unsaved: asyncio.Future[list[dict[str, Any]]] | None = None
         self._fleet: RayFleet | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._ray: list[int] = []
 
     async def start(self) -> asyncio.Server:
         """Bring up Redis, Ray and the supervisor, then listen."""
@@ -67,6 +70,7 @@ class Host:
             if self._server:
                 await _release_dead(manager)
         address = rays.start_local(settings, self._paths.ray_token)
+        self._ray = rays.local_servers()
         self._settings = settings.model_copy(
             update={"ray_address": address, "encryption_keys": keys}
         )
@@ -81,8 +85,19 @@ class Host:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._over.set)
         loop.call_later(rays.JOIN_TIMEOUT_S, self._end_if_lonely)
+        watching = loop.create_task(self._watch_ray())
         await self._over.wait()
+        watching.cancel()
         await self._down()
+
+    async def _watch_ray(self) -> None:
+        """End the fleet when Ray's own servers are gone: no call is answered any more."""
+        while len(living(self._ray)) == len(self._ray):  # noqa: ASYNC110 -- nobody tells
+            await asyncio.sleep(RAY_POLL_S)
+        log.error("the local Ray died; the fleet goes down, the next script starts another")
+        for pid in living(self._ray):
+            send(pid, signal.SIGKILL)  # the other one, and with it what it started
+        self._over.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -134,12 +149,7 @@ class Host:
     async def _down(self) -> None:
         assert self._fleet is not None  # noqa: S101 -- made before listening
         assert self._unsaved is not None  # noqa: S101
-        unsaved: list[dict[str, Any]] = []
-        try:
-            stops = await asyncio.wait_for(self._fleet.close(STOP_TIMEOUT_S), 3 * STOP_TIMEOUT_S)
-            unsaved = [stop for stop in stops if not stop["saved"]]
-        except Exception as error:  # noqa: BLE001 -- going down must end
-            unsaved = [{"business_id": "*", "why": f"the fleet did not answer: {error!r}"}]
+        unsaved = await self._stopped(self._fleet)
         for stop in unsaved:
             log.error("not saved", **stop)
         await asyncio.to_thread(rays.stop_local)
@@ -150,6 +160,16 @@ class Host:
         self._paths.socket.unlink(missing_ok=True)
         self._unsaved.set_result(unsaved)
         await asyncio.sleep(0.1)  # for the answer to reach whoever waits for it
+
+    async def _stopped(self, fleet: RayFleet) -> list[dict[str, Any]]:
+        """Stop every instance; return what could not be saved."""
+        if len(living(self._ray)) < len(self._ray):
+            return [{"business_id": "*", "why": "the local Ray died"}]
+        try:
+            stops = await asyncio.wait_for(fleet.close(STOP_TIMEOUT_S), 3 * STOP_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 -- going down must end
+            return [{"business_id": "*", "why": f"the fleet did not answer: {error!r}"}]
+        return [stop for stop in stops if not stop["saved"]]
 
 
 async def _keep_up(server: EmbeddedServer) -> None:

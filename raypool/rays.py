@@ -155,6 +155,11 @@ def leave() -> None:
             ray.shutdown()
 
 
+def local_servers() -> list[int]:
+    """Return the processes without which a local Ray is none: its head and its raylet."""
+    return [c.pid for c in psutil.Process().children() if c.name() in {"gcs_server", "raylet"}]
+
+
 def stop_local() -> None:
     """Stop the Ray that :func:`start_local` started. Idempotent."""
     ray.shutdown()

@@ -255,3 +255,20 @@ def test_a_ray_that_does_not_start_is_started_once_more(
         local.leave(member)
         assert in_the_way.is_dir()
     assert [line.partition(" ")[0] for line in said] == ["starting", "the"]
+
+
+@pytest.mark.parametrize("name", ["gcs_server", "raylet"])
+def test_a_fleet_whose_ray_died_goes_down_and_comes_back(own: Own, name: str) -> None:
+    """Without its head or its raylet nobody answers: better none of it than half."""
+    with script(SIGNS_IN + "    time.sleep(60)", own.env, *own.account) as first:
+        assert first.hear() == {"who": own.email}
+        tree = own.tree()
+        (server,) = [p for p in tree if psutil.Process(p).name() == name]
+        kill(server)
+        _all_gone(own, tree, 60)
+    with script(COMES_BACK, own.env, own.site.url) as second:
+        seen = {"phase": "ready", "sign_in": "signed_in", "business": own.business}
+        assert second.hear() == seen
+        assert second.hear() == {"who": own.email}
+        assert second.end() == 0
+    until(own.is_down, "the fleet is down", 10)
