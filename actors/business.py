@@ -18,6 +18,7 @@ from actors.names import business_actor
 from actors.ports import Stores
 from actors.runtime import title_process
 from actors.session import InstanceSession
+from actors.turns import not_ready
 from raypool import calls, context, logs
 from raypool.browser.live import Launcher
 from raypool.config import Settings
@@ -137,7 +138,8 @@ class Business:
 
     @property
     def _live(self) -> InstanceSession:
-        assert self._session is not None, "start() comes first"  # noqa: S101
+        if self._session is None:  # a caller that found the name is faster than the supervisor
+            raise not_ready(self.business_id, "is coming up")
         return self._session
 
     async def _replied(self, work: Awaitable[Any], what: str) -> bytes:

@@ -55,6 +55,7 @@ class Host:
         self._fleet: RayFleet | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ray: list[int] = []
+        self._ray_agents: list[psutil.Process] = []
 
     async def start(self) -> asyncio.Server:
         """Bring up Redis, Ray and the supervisor, then listen."""
@@ -70,7 +71,7 @@ class Host:
             if self._server:
                 await _release_dead(manager)
         address = rays.start_local(settings, self._paths.ray_token)
-        self._ray = rays.local_servers()
+        self._ray, self._ray_agents = rays.local_servers(), rays.local_agents()
         self._settings = settings.model_copy(
             update={"ray_address": address, "encryption_keys": keys}
         )
@@ -97,6 +98,9 @@ class Host:
         log.error("the local Ray died; the fleet goes down, the next script starts another")
         for pid in living(self._ray):
             send(pid, signal.SIGKILL)  # the other one, and with it what it started
+        for agent in self._ray_agents:
+            with contextlib.suppress(psutil.Error):
+                agent.kill()
         self._over.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

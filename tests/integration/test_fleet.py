@@ -10,13 +10,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 from redis import Redis
 
 import raypool
+from actors.business import Business
+from raypool import calls
 from raypool.browser.processes import living_browsers
 from raypool.config import Settings
 from raypool.demo.site import DemoSite
-from raypool.errors import FunctionFailed, SessionNotFound
+from raypool.errors import FunctionFailed, InstanceNotReady, SessionNotFound
 from raypool.model import Checkpoint, Desired, SignIn
 from raypool.phase import Phase
 from raypool.spec import Probe
@@ -53,6 +56,17 @@ def test_checkpoint_gives_the_acknowledged_version(
 ) -> None:
     """What it returns is what Redis holds."""
     assert pool.checkpoint(account.business_id) == stored(account.business_id).info
+
+
+def test_a_caller_that_is_faster_than_the_start_is_told_to_come_again(pool: raypool.Pool) -> None:
+    """An actor has its name before it has a browser: that is no error of the function's."""
+    actor = Business.options(num_cpus=0).remote("b-fast")  # type: ignore[attr-defined]
+    call = calls.pack_call(flows.nothing, (), {})
+    reply = ray.get(actor.run.remote(call, 1.0, {}), timeout=60)
+    ray.kill(actor)
+    with pytest.raises(InstanceNotReady, match="b-fast is coming up") as caught:
+        calls.unpack_reply(reply)
+    assert caught.value.retryable
 
 
 async def test_commands_of_one_business_take_turns_in_order(
