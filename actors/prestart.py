@@ -5,8 +5,11 @@ given a detached actor, and `ray start` starts spares only once, for the first j
 Ray's own, `NodeManagerService.PrestartWorkers`; `tests/integration/test_spares.py` fails when it moves.
 """
 
+import grpc  # type: ignore[import-untyped]
 from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated import node_manager_pb2, node_manager_pb2_grpc
+
+from raypool.errors import ErrorCodes, create_error
 
 KEEP_S = 86_400
 """Ray ends what was idle for longer; by default that is a second."""
@@ -24,11 +27,17 @@ def prestart(address: str, count: int) -> None:
         count: How many.
 
     Raises:
-        grpc.RpcError: The raylet did not answer, or refused.
+        NetworkError: The raylet did not answer, or refused (``NETWORK_RAY_UNREACHABLE``).
     """
     request = node_manager_pb2.PrestartWorkersRequest(  # type: ignore[attr-defined]
         language=_PYTHON, num_workers=count, keep_alive_duration_secs=KEEP_S
     )
     with init_grpc_channel(address) as channel:
         stub = node_manager_pb2_grpc.NodeManagerServiceStub(channel)  # type: ignore[no-untyped-call]
-        stub.PrestartWorkers(request, timeout=ANSWER_TIMEOUT_S)
+        try:
+            stub.PrestartWorkers(request, timeout=ANSWER_TIMEOUT_S)
+        except grpc.RpcError as error:  # its own text has many lines, and is another one each time
+            raise create_error(
+                ErrorCodes.NETWORK_RAY_UNREACHABLE,
+                f"the raylet at {address} starts no worker ahead: {error.code().name}",
+            ) from error

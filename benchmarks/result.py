@@ -38,6 +38,6 @@ def compare(
     """
     value, peer_value = median(ours), median(theirs)
     return Result(
-        name, round(value, 2), unit, peer, round(peer_value, 2), round(value / peer_value, 2), goal,
+        name, round(value, 2), unit, peer, round(peer_value, 2), round(value / peer_value, 4), goal,
         len(ours),
     )  # fmt: skip

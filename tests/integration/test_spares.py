@@ -4,10 +4,13 @@ import time
 from typing import Any
 
 import psutil
+import pytest
 
 import raypool
+from actors.prestart import prestart
 from raypool.browser.proc import read_stat
-from tests.integration.scripts import kill, until
+from raypool.errors import NetworkError
+from tests.integration.scripts import closed_port, kill, until
 
 
 async def pid(page: Any) -> int:
@@ -21,6 +24,17 @@ def spares(worker: int) -> list[int]:
     """Return the workers that wait for an actor on the node of *worker*."""
     found = psutil.Process(worker).parent().children()
     return [p.pid for p in found if p.cmdline()[:1] == ["ray::IDLE"]]
+
+
+def test_a_raylet_that_is_gone_is_told_in_one_line() -> None:
+    """The same line each time, so that it is logged once and not every few seconds."""
+    address, told = f"127.0.0.1:{closed_port()}", set()
+    for _ in range(2):
+        with pytest.raises(NetworkError, match=address) as caught:
+            prestart(address, 1)
+        told.add(repr(caught.value))
+    assert len(told) == 1
+    assert "\n" not in told.pop()
 
 
 def test_a_killed_business_comes_back_in_a_worker_that_was_ready(
