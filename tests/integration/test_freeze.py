@@ -134,7 +134,8 @@ def test_a_vfork_that_was_caught_half_way_counts_as_still(directory: InstanceDir
     try:
         directory.record(driver_pid=process.pid, browser_pid=process.pid)
         deadline = time.monotonic() + 10
-        while "D" not in states(process.pid).values():
+        # Both must be there: reading its modules from a disk is a D as well.
+        while sorted(states(process.pid).values()) != ["D", "S"]:
             assert time.monotonic() < deadline, states(process.pid)
             time.sleep(0.01)
         assert not directory.frozen()
