@@ -1,15 +1,4 @@
-"""The shape of a browser's saved state: named parts, each JSON, each on its own.
-
-``cookies``
-    A list of raw CDP cookies (``Network.Cookie`` of the DevTools protocol).
-``storage:<origin>``
-    ``{"localStorage": [{name, value}], "indexedDB": [...]}``, in Playwright's form.
-``tabs``
-    ``{"active": index, "tabs": [{url, scroll, sessionStorage: {origin: {name: value}}}]}``.
-
-One part is one unit of change, of failure and of encryption: a site that cannot be saved costs its
-own part and nothing else.
-"""
+"""State that others pass as JSON text, as the parts of a checkpoint. Pure."""
 
 import contextlib
 import json
@@ -19,57 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raypool.errors import ErrorCodes, create_error
-
-COOKIES = "cookies"
-TABS = "tabs"
-STORAGE = "storage:"
+from raypool.state.areas import COOKIES, TABS
+from raypool.state.form import encode
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SAME_SITE = {"no_restriction": "None", "none": "None", "lax": "Lax", "strict": "Strict"}
-
-
-def encode(payload: object) -> bytes:
-    """Return the canonical bytes of a part: equal payloads give equal bytes, always valid UTF-8."""
-    try:
-        return _json(payload, ascii_only=False).encode()
-    except UnicodeEncodeError:  # JavaScript's text may hold half a surrogate pair, UTF-8 may not
-        return _json(payload, ascii_only=True).encode()
-
-
-def _json(payload: object, *, ascii_only: bool) -> str:
-    return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=ascii_only)
-
-
-def decode(part: str, data: bytes) -> Any:
-    """Return the payload of a part.
-
-    Raises:
-        CheckpointCorrupt: It is not JSON.
-    """
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise create_error(ErrorCodes.STORAGE_CORRUPT, f"part {part!r} is not JSON") from error
-
-
-def storage_part(origin: str) -> str:
-    """Return the name of the part that holds an origin's storage."""
-    return f"{STORAGE}{origin}"
-
-
-def origins(parts: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    """Return the storage parts as the ``origins`` of a Playwright ``storage_state``."""
-    return [
-        {"origin": name.removeprefix(STORAGE), **decode(name, data)}
-        for name, data in sorted(parts.items())
-        if name.startswith(STORAGE)
-    ]
-
-
-def cookie_names(parts: Mapping[str, bytes]) -> frozenset[tuple[str, str]]:
-    """Return domain and name of each cookie: what changes when somebody signs in or out."""
-    cookies = decode(COOKIES, parts[COOKIES]) if COOKIES in parts else []
-    return frozenset((str(c.get("domain", "")), str(c.get("name", ""))) for c in cookies)
 
 
 def parts_from_json(cookies_json: str | None, storage_json: str | None) -> dict[str, bytes]:

@@ -1,0 +1,26 @@
+"""The shape of a browser's saved state: named parts, each JSON, each on its own.
+
+One part is one unit of change, of failure and of encryption: a site that cannot be saved costs its
+own parts and nothing else. Their names are in :mod:`raypool.state.areas`.
+"""
+
+from raypool.state.areas import COOKIES, CREDENTIALS, PERMISSIONS, TABS, Area, Kind, key_of
+from raypool.state.buckets import Buckets
+from raypool.state.cookies import cookie_names
+from raypool.state.form import decode, encode
+from raypool.state.incoming import parts_from_json
+
+__all__ = [
+    "COOKIES",
+    "CREDENTIALS",
+    "PERMISSIONS",
+    "TABS",
+    "Area",
+    "Buckets",
+    "Kind",
+    "cookie_names",
+    "decode",
+    "encode",
+    "key_of",
+    "parts_from_json",
+]
