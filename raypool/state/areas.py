@@ -5,7 +5,8 @@
 ``local:<key>#<i>/<n>``
     localStorage of a storage key; part *i* of *n*: ``{name: value}``.
 ``db:<key>#<database>``
-    A database of IndexedDB: ``{"version": …, "stores": [{name, keyPath, autoIncrement, next, indexes}]}``.
+    A database of IndexedDB:
+    ``{"version": …, "stores": [{name, keyPath, autoIncrement, next, indexes}]}``.
 ``records:<key>#<database>/<store>#<i>/<n>``
     Records of one of its stores: ``{JSON of the key: value}``, both as the page's codec writes them.
 ``files:<key>#<i>/<n>``
@@ -37,6 +38,9 @@ class Kind(StrEnum):
     DATABASE = "db"
     RECORDS = "records"
     FILES = "files"
+
+
+_KINDS = frozenset(kind.value for kind in Kind)
 
 
 @dataclass(frozen=True, order=True)
@@ -74,7 +78,7 @@ class Area:
     def of(cls, part: str) -> Self | None:
         """Return the area that a part belongs to; None for a part of the whole browser."""
         kind, colon, rest = part.partition(":")
-        if not colon or kind not in Kind:
+        if not colon or kind not in _KINDS:
             return None
         found = Kind(kind)
         spread = found is not Kind.DATABASE

@@ -81,10 +81,10 @@ class Buckets:
             touched[self._bucket(name)].pop(name, None)
         for name, value in changed.items():
             touched[self._bucket(name)][name] = value
-        different = any([self._put(i, items) for i, items in touched.items()])
+        different = [self._put(i, items) for i, items in touched.items()]
         if _fitting(self._size, self._count) != self._count:
             self.replace(dict(self.items()))
-        return different
+        return any(different)
 
     def _fill(self, items: Mapping[str, Any]) -> None:
         spread: dict[int, dict[str, Any]] = {}
