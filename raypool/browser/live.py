@@ -5,19 +5,20 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, CDPSession, Page
 from playwright.async_api import Error as PlaywrightError
 
 from raypool.browser.binding import Binding
-from raypool.browser.collect import Collected, collect
+from raypool.browser.collect import Collected, Collector
 from raypool.browser.executable import find_chromium
 from raypool.browser.failures import start_failed, takes, unfit
 from raypool.browser.health import Pulse, is_stopped
 from raypool.browser.identity import identify
 from raypool.browser.launch import Started, start
 from raypool.browser.processes import InstanceDirectory, sweep, tree_memory
-from raypool.browser.restore import new_context, open_tabs, set_cookies
+from raypool.browser.restore import open_tabs, set_cookies
 from raypool.logs import get_logger
 from raypool.spec import SessionSpec
 
@@ -35,14 +36,13 @@ class LiveBrowser:
     """
 
     def __init__(
-        self, parts: Started, context: BrowserContext, context_id: str, on_lost: OnLost
+        self, parts: Started, context: BrowserContext, collector: Collector, on_lost: OnLost
     ) -> None:
         self.browser, self.context = parts.browser, context
         self.driver_pid, self.browser_pid = parts.driver_pid, parts.browser_pid
-        self._parts, self._context_id = parts, context_id
+        self._parts, self._collector = parts, collector
         self._on_lost: OnLost | None = on_lost
         self._active: Page | None = None
-        self._pending: dict[Page, str] = {}
         self._watched: list[int] = []
         self._binding, self._pulse = Binding(parts.browser, context), Pulse()
         self.started_at = time.monotonic()
@@ -92,15 +92,18 @@ class LiveBrowser:
     async def page(self) -> Page:
         """Return the page that functions are given: the active one, a new one if it was closed."""
         if self._active is None or self._active.is_closed():
-            open_pages = [page for page in self.context.pages if not page.is_closed()]
+            open_pages = [page for page in self._collector.pages if not page.is_closed()]
             self._active = open_pages[0] if open_pages else await self.context.new_page()
         return self._active
 
-    async def collect(self, previous: Mapping[str, bytes]) -> Collected:
-        """Return the whole state now; see :func:`raypool.browser.collect.collect`."""
-        return await collect(
-            self.context, self._parts.cdp, self._context_id, self._active, previous, self._pending
-        )
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when the state may be other than it was last collected."""
+        return self._collector.changed
+
+    async def collect(self, *, everything: bool = True) -> Collected:
+        """Return the whole state now; see :meth:`raypool.browser.collect.Collector.collect`."""
+        return await self._collector.collect(self._active, everything=everything)
 
     async def open_tabs(self, parts: Mapping[str, bytes], warnings: list[str]) -> None:
         """Bring back the saved tabs.
@@ -110,7 +113,7 @@ class LiveBrowser:
             BrowserError: It died meanwhile.
         """
         try:
-            self._active, self._pending = await open_tabs(self.context, parts, warnings)
+            self._active = await open_tabs(self.context, self._collector, parts, warnings)
         except PlaywrightError as error:
             raise (unfit if self.browser.is_connected() else start_failed)(error) from error
 
@@ -181,6 +184,7 @@ class LiveBrowser:
 
     def _forget(self) -> None:
         self._on_lost = None
+        self._collector.end()
         for descriptor in self._watched:
             asyncio.get_running_loop().remove_reader(descriptor)
             os.close(descriptor)
@@ -207,14 +211,18 @@ async def launch(
     found = find_chromium(spec.browser, executable)
     started = await start(spec, directory, found.path, warnings)
     try:
-        context = await new_context(started.browser, spec.context, parts, warnings)
+        options: dict[str, Any] = dict(spec.context)
+        context = await started.browser.new_context(**options)
         context_id = await _context_id(started.cdp)
         await set_cookies(started.cdp, context_id, parts, warnings)
+        scripted = spec.context.get("java_script_enabled") is not False
+        collector = Collector(context, started.cdp, context_id, parts, scripted=scripted)
+        await collector.begin()
     except PlaywrightError as error:
         why = start_failed if await takes(started.browser, spec.context) else unfit
         await started.playwright.stop()
         raise why(error) from error
-    return LiveBrowser(started, context, context_id, on_lost), warnings
+    return LiveBrowser(started, context, collector, on_lost), warnings
 
 
 async def _context_id(cdp: CDPSession) -> str:

@@ -39,11 +39,15 @@ class Buckets:
         if len(counts) == 1:
             made._count = counts.pop()
             made._data = {
-                i: data for (i, _), data in zip(places, parts.values(), strict=True) if data != b"{}"
+                i: data
+                for (i, _), data in zip(places, parts.values(), strict=True)
+                if data != b"{}"
             }
             made._size = sum(map(len, made._data.values()))
         else:  # two that spread it in different ways were put together: an import into a session
-            made.replace({k: v for part, data in parts.items() for k, v in decode(part, data).items()})
+            made.replace(
+                {k: v for part, data in parts.items() for k, v in decode(part, data).items()}
+            )
         return made
 
     @property

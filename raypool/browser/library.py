@@ -1,0 +1,32 @@
+"""Our scripts that run in documents, as one library that a document gets when it is first asked."""
+
+import json
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent / "page"
+_FUNCTIONS = (
+    "databaseNames", "databaseOf", "recordsOf", "nextKey", "makeDatabase", "putRecords", "look", "fillStorage",
+)  # fmt: skip
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+OBSERVER = _read("observer.js")
+SEED = _read("seed.js")
+_SOURCE = "\n".join(map(_read, ("values.js", "databases.js", "storages.js")))
+
+INSTALL = (
+    f"globalThis.raypool ??= (() => {{ {_SOURCE}\nreturn {{ {', '.join(_FUNCTIONS)} }}; }})(); 0"
+)
+"""Puts the library into a document. Idempotent."""
+
+
+def call(function: str, *args: object) -> str:
+    """Return the expression of a call; its answer is JSON text.
+
+    JSON text and not a value: CDP's own values lose half surrogate pairs, -0 and the like.
+    """
+    inside = ", ".join(json.dumps(arg) for arg in args)
+    return f"(async () => JSON.stringify(await raypool.{function}({inside})) ?? 'null')()"

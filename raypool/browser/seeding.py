@@ -1,0 +1,199 @@
+"""Put saved storage into a fresh context before a page can miss it, at the cost of what is visited.
+
+localStorage and sessionStorage are small: a script that runs before a document's own holds what is not
+visited yet. Databases and files can be written only by a document of their origin, and not at once: the
+first request for a document waits until an empty page of ours has written them. What nobody asks for is
+written beside the work.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from playwright.async_api import BrowserContext, Page, Route
+from playwright.async_api import Error as PlaywrightError
+
+from raypool.browser import library
+from raypool.browser.databases import write_database
+from raypool.browser.documents import Document
+from raypool.browser.mirror import Mirror
+from raypool.browser.reading import first_line
+from raypool.browser.stub import Stub
+from raypool.logs import get_logger
+from raypool.state import Area, Kind
+
+log = get_logger(__name__)
+
+SCRIPT_BYTES = 512 * 1024
+"""So much localStorage may be in the script that every document runs; larger ones go with databases."""
+
+
+class Seeds:
+    """What a context still lacks of the state that it was made from.
+
+    Args:
+        context: The business's context, no page opened yet.
+        mirror: Holds the state.
+        stub: Opens the documents that databases are written from.
+        warn: Called with what could not be put back, and why.
+        scripted: Whether pages may run scripts; where they may not ours do not run before them either.
+    """
+
+    def __init__(
+        self,
+        context: BrowserContext,
+        mirror: Mirror,
+        stub: Stub,
+        warn: Callable[[str, str], None],
+        *,
+        scripted: bool,
+    ) -> None:
+        self._context, self._mirror, self._stub, self._warn = context, mirror, stub, warn
+        self._scripted = scripted
+        by_script, rest = _fitting(mirror, SCRIPT_BYTES)
+        self._local = by_script
+        self._sessions: dict[Page, dict[str, Mapping[str, str]]] = {}
+        stored = mirror.keys(Kind.DATABASE, Kind.FILES) | rest
+        self.pending = stored
+        """Storage keys whose databases are not written yet."""
+        self._scripts: dict[Page | None, Any] = {}
+        self._due: set[Page | None] = set()
+        self._installing = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None
+        self._gate: re.Pattern[str] | None = None
+
+    async def begin(self) -> None:
+        """Make ready for the first page."""
+        if self._local:
+            await self._install(None)
+        if self.pending:
+            origins = sorted(set(map(_origin, self.pending)))
+            self._gate = re.compile(f"^({'|'.join(map(re.escape, origins))})")
+            await self._context.route(self._gate, self._hold)
+
+    async def begin_tab(self, page: Page, items: Mapping[str, Mapping[str, str]]) -> None:
+        """Have a tab find its sessionStorage: *items* by storage key."""
+        if kept := {key: values for key, values in items.items() if values}:
+            self._sessions[page] = dict(kept)
+            await self._install(page)
+
+    def write_all(self) -> None:
+        """Begin to write beside the work what no page has asked for."""
+        if self.pending and self._writer is None:
+            self._writer = asyncio.ensure_future(self._write_all())
+
+    def end(self) -> None:
+        """Stop: the browser is going."""
+        if self._writer:
+            self._writer.cancel()
+
+    async def visited(self, document: Document) -> None:
+        """A document is open: what it needed it has, and gets not a second time."""
+        # The script goes by addresses; of a frame only the browser knows the storage key.
+        late = not (document.main and self._scripted)
+        if items := self._local.pop(document.key, None):
+            if late:
+                await document.call("fillStorage", "local", list(items.items()))
+            await self._install(None)
+        if session := self._sessions.get(document.page, {}).pop(document.key, None):
+            if late:
+                await document.call("fillStorage", "session", list(session.items()))
+            await self._install(document.page)
+
+    async def _install(self, page: Page | None) -> None:
+        """Have documents of *page* (None: all) get what is still missing. Changes come in bursts."""
+        self._due.add(page)
+        async with self._installing:
+            if page not in self._due:
+                return  # somebody else did it
+            self._due.discard(page)
+            old = self._scripts.pop(page, None)
+            seeds = _by_origin(self._local if page is None else self._sessions.get(page, {}))
+            with contextlib.suppress(PlaywrightError):  # the page is closed
+                if seeds:
+                    local, session = (seeds, {}) if page is None else ({}, seeds)
+                    script = f"({library.SEED})({json.dumps(local)}, {json.dumps(session)})"
+                    self._scripts[page] = await (page or self._context).add_init_script(script)
+                if old is not None:
+                    await old.__aexit__(None, None, None)
+
+    async def _hold(self, route: Route) -> None:
+        """Let a request for a document go when what it needs is written."""
+        if route.request.resource_type == "document":
+            needed = [k for k in self.pending if route.request.url.startswith(_origin(k))]
+            for key in needed:
+                await self._write(key)
+        with contextlib.suppress(PlaywrightError):  # its page is closed
+            await route.fallback()
+
+    async def _write_all(self) -> None:
+        async with self._stub.in_use():
+            for key in sorted(self.pending):
+                await self._write(key)
+        if self._gate:
+            with contextlib.suppress(PlaywrightError):
+                await self._context.unroute(self._gate, self._hold)
+
+    async def _write(self, key: str) -> None:
+        """Write the databases of a storage key, if nobody has yet; failure costs what failed."""
+        try:
+            async with self._stub.document(key) as document:
+                if key in self.pending:
+                    await self._fill(document, key)
+        except (TimeoutError, PlaywrightError) as error:
+            self._warn(key, f"databases of {key} were not put back: {first_line(error)}")
+        finally:
+            self.pending.discard(key)
+
+    async def _fill(self, document: Document, key: str) -> None:
+        local = self._mirror.items(Area(Kind.LOCAL, key))
+        if local and key not in self._local:
+            await document.call("fillStorage", "local", list(local.items()))
+        for name in sorted(self._mirror.databases(key)):
+            shape = self._mirror.shape(key, name)
+            records = {a.store: self._mirror.items(a) for a in self._mirror.records(key, name)}
+            try:
+                await write_database(document, name, shape, records)
+            except Exception as error:  # noqa: BLE001 -- one bad database costs itself
+                self._warn(
+                    f"db:{key}#{name}",
+                    f"database {name!r} of {key} was not put back: {first_line(error)}",
+                )
+
+
+def _fitting(mirror: Mirror, most: int) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """Return the localStorage that a script may hold, small ones first, and the keys of the rest."""
+    areas = sorted(mirror.areas(Kind.LOCAL), key=lambda area: mirror.size([area]))
+    chosen: dict[str, dict[str, str]] = {}
+    for area in areas:
+        most -= mirror.size([area])
+        if most < 0:
+            break
+        chosen[area.key] = mirror.items(area)
+    return chosen, {area.key for area in areas} - chosen.keys()
+
+
+def _origin(key: str) -> str:
+    """Return how addresses of a storage key's documents begin."""
+    return f"{Area(Kind.LOCAL, key).origin}/"
+
+
+def _by_origin(seeds: Mapping[str, Mapping[str, str]]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for key, items in seeds.items():
+        area = Area(Kind.LOCAL, key)
+        top = key.partition("^0")[2] or None
+        found.setdefault(area.origin, []).append(
+            {
+                "top": top,
+                "items": json.dumps(_pairs(items.items())),
+            }
+        )
+    return found
+
+
+def _pairs(items: Iterable[tuple[str, str]]) -> list[list[str]]:
+    return [[name, value] for name, value in items]
