@@ -1,5 +1,6 @@
 """What the actors need from the world, as they need it. The real things satisfy these by shape."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -59,8 +60,13 @@ class Browser(Protocol):
     async def open_tabs(self, parts: Mapping[str, bytes], warnings: list[str]) -> None:
         """Bring back the saved tabs."""
 
-    async def collect(self, previous: Mapping[str, bytes]) -> State:
-        """Read the whole state."""
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set when the state may be other than it was last collected."""
+        ...
+
+    async def collect(self, *, everything: bool) -> State:
+        """Return the whole state; read all that is open, or only what is known to have changed."""
         ...
 
     async def close(self) -> None:

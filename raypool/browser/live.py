@@ -101,7 +101,7 @@ class LiveBrowser:
         """Set when the state may be other than it was last collected."""
         return self._collector.changed
 
-    async def collect(self, *, everything: bool = True) -> Collected:
+    async def collect(self, *, everything: bool) -> Collected:
         """Return the whole state now; see :meth:`raypool.browser.collect.Collector.collect`."""
         return await self._collector.collect(self._active, everything=everything)
 

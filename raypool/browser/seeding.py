@@ -55,7 +55,7 @@ class Seeds:
         self._scripted = scripted
         by_script, rest = _fitting(mirror, SCRIPT_BYTES)
         self._local = by_script
-        self._sessions: dict[Page, dict[str, Mapping[str, str]]] = {}
+        self._sessions: dict[Page, dict[str, dict[str, str]]] = {}
         stored = mirror.keys(Kind.DATABASE, Kind.FILES) | rest
         self.pending = stored
         """Storage keys whose databases are not written yet."""
@@ -76,8 +76,8 @@ class Seeds:
 
     async def begin_tab(self, page: Page, items: Mapping[str, Mapping[str, str]]) -> None:
         """Have a tab find its sessionStorage: *items* by storage key."""
-        if kept := {key: values for key, values in items.items() if values}:
-            self._sessions[page] = dict(kept)
+        if kept := {key: dict(values) for key, values in items.items() if values}:
+            self._sessions[page] = kept
             await self._install(page)
 
     def write_all(self) -> None:
@@ -92,16 +92,24 @@ class Seeds:
 
     async def visited(self, document: Document) -> None:
         """A document is open: what it needed it has, and gets not a second time."""
-        # The script goes by addresses; of a frame only the browser knows the storage key.
-        late = not (document.main and self._scripted)
-        if items := self._local.pop(document.key, None):
-            if late:
-                await document.call("fillStorage", "local", list(items.items()))
+        if await self._arrived(document, "local", self._local):
             await self._install(None)
-        if session := self._sessions.get(document.page, {}).pop(document.key, None):
-            if late:
-                await document.call("fillStorage", "session", list(session.items()))
+        if await self._arrived(document, "session", self._sessions.get(document.page, {})):
             await self._install(document.page)
+
+    async def _arrived(
+        self, document: Document, which: str, seeds: dict[str, dict[str, str]]
+    ) -> bool:
+        """See that a document has what *seeds* hold for it; tell whether they held anything."""
+        items = seeds.get(document.key)
+        if items is None:
+            return False
+        # The script goes by addresses; of a frame only the browser knows the storage key.
+        if not (document.main and self._scripted) and not await document.call(
+            "fillStorage", which, list(items.items())
+        ):
+            return False  # a frame that may use no storage
+        return seeds.pop(document.key, None) is not None
 
     async def _install(self, page: Page | None) -> None:
         """Have documents of *page* (None: all) get what is still missing. Changes come in bursts."""

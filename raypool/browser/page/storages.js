@@ -28,10 +28,15 @@ function look(wanted) {
   };
 }
 
-// Writes items into a storage that has none; one that has some is newer than they are.
+// Writes items into a storage that has none; one that has some is newer than they are. Returns whether
+// the document may use this storage.
 function fillStorage(which, items) {
-  const storage = which === 'local' ? localStorage : sessionStorage;
-  if (storage.length) return false;
-  for (const [name, value] of items) storage.setItem(name, value);
+  let storage;
+  try {
+    storage = which === 'local' ? localStorage : sessionStorage;
+  } catch {
+    return false;
+  }
+  if (!storage.length) for (const [name, value] of items) storage.setItem(name, value);
   return true;
 }
