@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from actors.commands import Work, attempt
+from actors.continuous import Continuous
 from actors.farewell import say_farewell
 from actors.keeper import OpenLeases, now
 from actors.life import Incarnation, StopResult
@@ -24,7 +25,7 @@ from actors.turns import Turns, not_ready
 from actors.visits import Admission, Visits
 from actors.workplace import Workplace
 from raypool.config import Settings
-from raypool.errors import ErrorCodes, RaypoolError, create_error
+from raypool.errors import ErrorCodes, LeaseLost, RaypoolError, create_error
 from raypool.logs import get_logger
 from raypool.model import CheckpointInfo, Session
 from raypool.phase import Phase, transition
@@ -66,7 +67,7 @@ class InstanceSession:
         self._tenure: Tenure | None = None
         self._place: Workplace | None = None
         self._rounds: Rounds | None = None
-        self._upkeep: asyncio.Task[None] | None = None
+        self._upkeep: list[asyncio.Task[None]] = []
         self._rebuilder = Rebuilder(self._mended, self._beyond_repair)
         self._stopping: asyncio.Task[StopResult] | None = None
         self._commands = 0
@@ -110,7 +111,8 @@ class InstanceSession:
         orders = Orders(self._rebuild_soon, self._recycle, self._end)
         limits = Limits.of(self._settings)
         self._rounds = Rounds(place, self._turns, self._visits, limits, orders)
-        self._upkeep = self._loop.create_task(self._rounds.run())
+        continuous = Continuous(place, self._save_changes)
+        self._upkeep = [self._loop.create_task(w.run()) for w in (self._rounds, continuous)]
 
     async def _record(self) -> Session:
         session = await self._stores.sessions.get_session(self.incarnation.session_id)
@@ -174,6 +176,14 @@ class InstanceSession:
             if error.code is ErrorCodes.SESSION_LEASE_LOST:
                 self.lease_lost(error.message)
             raise
+
+    async def _save_changes(self) -> None:
+        if self._place and self.phase is Phase.READY:
+            try:
+                await self._place.save_changes()
+            except LeaseLost as error:
+                self.lease_lost(error.message)
+                raise
 
     async def attach(self, ticket_id: str, host: str) -> Admission:
         """Let a driver use the browser over Playwright's own connection, on address *host*.
@@ -326,8 +336,9 @@ class InstanceSession:
         self._rebuilder.end()
         place, self._place = self._place, None
         tenure, self._tenure = self._tenure, None
-        if self._upkeep and self._upkeep is not asyncio.current_task():
-            self._upkeep.cancel()
+        for task in self._upkeep:
+            if task is not asyncio.current_task():
+                task.cancel()
         if place and tenure:
             await place.drop()
             await self._reports.write(place, tenure, self.phase, self._commands)

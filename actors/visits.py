@@ -7,8 +7,6 @@ from actors.ports import Browser
 from actors.workplace import Workplace
 from raypool.tickets import Tickets
 
-SAVE_EVERY_S = 2.0
-
 
 @dataclass(frozen=True)
 class Admission:
@@ -25,7 +23,6 @@ class Visits:
         self._tickets = Tickets()
         self._admitted: dict[str, Browser] = {}
         self._tidy = True
-        self._saved_at = 0.0
 
     @property
     def present(self) -> bool:
@@ -60,12 +57,8 @@ class Visits:
         return self._admitted.pop(ticket_id, None)
 
     async def look_after(self, place: Workplace) -> None:
-        """Save what attached drivers change; tidy up when the last has left. Takes the page."""
-        if self.present:
-            if now() - self._saved_at >= SAVE_EVERY_S:
-                self._saved_at = now()
-                await place.save("attached")
-        elif not self._tidy:
+        """Tidy up when the last driver has left. Takes the page."""
+        if not self.present and not self._tidy:
             await self.see_out(place)
 
     async def see_out(self, place: Workplace) -> None:

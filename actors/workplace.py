@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from actors.keeper import now
 from actors.ports import Browser, Launcher, State, Stores
 from actors.tenure import Tenure
 from actors.turns import not_ready
@@ -20,6 +21,8 @@ log = get_logger(__name__)
 
 ALIVE_TIMEOUT_S = 1.0
 OFF_LINE_POLL_S = 0.1
+KEPT_EVERY_S = 600.0
+"""Of what changes by itself a version is kept this often."""
 COMMIT_ATTEMPTS = 30
 """About a minute: a command rather takes longer than end with its work done and not saved."""
 
@@ -57,6 +60,7 @@ class Workplace:
         self._node_id, self._on_lost = node_id, on_lost
         self._parts: Mapping[str, bytes] = {}
         self._state = asyncio.Lock()
+        self._kept_at = now()
 
     async def open(self) -> None:
         """Launch a browser and bring back the newest usable state: at start and after a loss.
@@ -92,17 +96,44 @@ class Workplace:
         """
         browser = self.present
         async with self._state:
-            collected = await self._read(browser)
+            collected = await self._read(browser, everything=True)
             self.sign_in = await self._verdict(browser, collected)
-            meta = CheckpointMeta(
-                reasons=(reason,),
-                node_id=self._node_id,
-                sign_in=self.sign_in,
-                warnings=tuple(collected.warnings),
-            )
-            self.unsaved = True
-            info = await self._commit(collected, meta)
-            self._parts, self.checkpoint, self.unsaved = collected.parts, info, False
+            self._kept_at = now()
+            return await self._write(collected, self._meta(collected, reason))
+
+    async def save_changes(self) -> None:
+        """Save what the browser is known to have changed by itself; nothing when it has not.
+
+        Does not insist: what is not acknowledged now goes with the next save.
+
+        Raises:
+            InstanceLost: As in :meth:`save`.
+            StorageError: The store could not take it.
+        """
+        async with self._state:
+            if self.browser is None:
+                return
+            collected = await self._read(self.browser, everything=False)
+            if self.unsaved or collected.parts != self._parts:
+                passing = now() - self._kept_at < KEPT_EVERY_S
+                self._kept_at = self._kept_at if passing else now()
+                meta = self._meta(collected, "changed").model_copy(update={"passing": passing})
+                await self._write(collected, meta, attempts=1)
+
+    def _meta(self, collected: State, reason: str) -> CheckpointMeta:
+        return CheckpointMeta(
+            reasons=(reason,),
+            node_id=self._node_id,
+            sign_in=self.sign_in,
+            warnings=tuple(collected.warnings),
+        )
+
+    async def _write(
+        self, collected: State, meta: CheckpointMeta, attempts: int = COMMIT_ATTEMPTS
+    ) -> CheckpointInfo:
+        self.unsaved = True
+        info = await self._commit(collected, meta, attempts)
+        self._parts, self.checkpoint, self.unsaved = collected.parts, info, False
         self._note("Saved", meta.warnings)
         return info
 
@@ -124,7 +155,7 @@ class Workplace:
         if found.checkpoint_version < acknowledged or self.unsaved:
             await self.save("reassured")
 
-    async def _read(self, browser: Browser) -> State:
+    async def _read(self, browser: Browser, *, everything: bool) -> State:
         """Read the state, again if the browser was off line meanwhile: parts would be missing.
 
         Raises:
@@ -133,7 +164,7 @@ class Workplace:
         while True:
             off_before = self._tenure.off_line_seconds()
             try:
-                collected = await self._read_once(browser)
+                collected = await self._read_once(browser, everything=everything)
             except Exception:
                 if self.lost.done() or self._tenure.off_line_seconds() == off_before:
                     raise
@@ -147,9 +178,9 @@ class Workplace:
         while self._tenure.off_line and not self.lost.done():  # noqa: ASYNC110
             await asyncio.sleep(OFF_LINE_POLL_S)
 
-    async def _read_once(self, browser: Browser) -> State:
+    async def _read_once(self, browser: Browser, *, everything: bool) -> State:
         lost = self.lost
-        reading = asyncio.ensure_future(browser.collect(self._parts))
+        reading = asyncio.ensure_future(browser.collect(everything=everything))
         ends: set[asyncio.Future[Any]] = {reading, lost}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not lost.done() and not await self.answers():
@@ -160,7 +191,9 @@ class Workplace:
             raise self.lost_error()
         return await reading
 
-    async def _commit(self, collected: State, meta: CheckpointMeta) -> CheckpointInfo:
+    async def _commit(
+        self, collected: State, meta: CheckpointMeta, attempts: int
+    ) -> CheckpointInfo:
         operation = uuid.uuid4().hex  # the same for each attempt: a lost reply must not save twice
 
         async def attempt() -> CheckpointInfo | LeaseLost:
@@ -176,9 +209,7 @@ class Workplace:
             except LeaseLost as error:  # its callers may try again, elsewhere; this life may not
                 return error
 
-        answer = await with_retry(
-            attempt, base_delay=0.2, max_delay=2.0, max_attempts=COMMIT_ATTEMPTS
-        )
+        answer = await with_retry(attempt, base_delay=0.2, max_delay=2.0, max_attempts=attempts)
         if isinstance(answer, LeaseLost):
             raise answer
         return answer

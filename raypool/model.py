@@ -152,6 +152,8 @@ class CheckpointMeta(Frozen):
     warnings: tuple[str, ...] = ()
     chosen: bool = False
     """A person asked for this state: the next browser starts from it whatever was seen of it."""
+    passing: bool = False
+    """Saved while things change, of interest only until the next version is there."""
 
 
 class CheckpointInfo(Frozen):

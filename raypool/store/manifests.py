@@ -1,6 +1,6 @@
 """What a version consists of: which part is which, and what is known about it. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -55,7 +55,8 @@ class Manifest(Frozen):
 def says_nothing_new(before: Manifest, after: Manifest) -> bool:
     """Tell whether *after* repeats *before*: same contents, same verdict, asked for by nobody."""
     same = (before.parts, before.lists) == (after.parts, after.lists)
-    return same and before.meta.sign_in is after.meta.sign_in and not after.meta.chosen
+    stays = after.meta.passing or not before.meta.passing
+    return same and stays and before.meta.sign_in is after.meta.sign_in and not after.meta.chosen
 
 
 def is_passed_over(meta: CheckpointMeta) -> bool:
@@ -68,14 +69,15 @@ def may_be_last_good(meta: CheckpointMeta) -> bool:
     return meta.sign_in not in _SIGNED_OUT
 
 
-def to_drop(kept: Collection[int], newest: int, last_good: int) -> list[int]:
+def to_drop(kept: Mapping[int, Manifest], newest: int, last_good: int) -> list[int]:
     """Return the versions that go when *newest* joins *kept*.
 
-    The last :data:`VERSIONS_KEPT` stay, and ``last_good`` always.
+    The last :data:`VERSIONS_KEPT` stay, and ``last_good`` always; of those that were saved in passing
+    only the newest.
     """
-    every = {*kept, newest}
-    staying = set(sorted(every, reverse=True)[:VERSIONS_KEPT]) | {last_good}
-    return sorted(every - staying)
+    lasting = [version for version, manifest in kept.items() if not manifest.meta.passing]
+    staying = {newest, last_good, *sorted(lasting, reverse=True)[: VERSIONS_KEPT - 1]}
+    return sorted(kept.keys() - staying)
 
 
 def digests(refs: Iterable[PartRef]) -> set[str]:
