@@ -11,7 +11,7 @@ from pathlib import Path
 from raypool import exports
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 from raypool.exports import MAX_BYTES, Export, ExportHead
-from raypool.storage_state import from_storage_state, is_storage_state, to_storage_state
+from raypool.state.storage_state import from_storage_state, is_storage_state, to_storage_state
 
 PRIVATE = 0o600
 

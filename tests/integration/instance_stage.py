@@ -39,6 +39,7 @@ class FakeBrowser:
         self.pings = 0
         self.started_at, self.pages_opened, self.bytes = time.monotonic(), 1, 1
         self.collected = 0
+        self.changed, self.known = asyncio.Event(), dict(parts)
         self._loop = asyncio.get_running_loop()
 
     async def acts(self) -> None:
@@ -55,10 +56,18 @@ class FakeBrowser:
         await self.acts()
         self.diary.append("tabs")
 
-    async def collect(self, previous: Mapping[str, bytes]) -> FakeState:
-        self.collected += 1
+    def tell(self) -> None:
+        """Have what changed by itself be known."""
+        self.known = dict(self.state)
+        self.changed.set()
+
+    async def collect(self, *, everything: bool) -> FakeState:
+        self.changed.clear()
         await self.acts()
-        return FakeState(self.state)
+        if everything:
+            self.collected += 1
+            self.known = dict(self.state)
+        return FakeState(self.known)
 
     async def close(self) -> None:
         self.diary.append("closed")

@@ -78,7 +78,7 @@ async def test_cookies_come_back_as_they_were(kind: str, browser: Open, pages: P
         await page.goto(f"{pages.url}/cookies")
         await page.goto(f"http://www.shop.localhost:{pages.port}/domain")
         await page.goto(pages.url)  # where nothing sets a cookie again when the tab comes back
-        saved = (await live.collect({})).parts
+        saved = (await live.collect(everything=True)).parts
     cookies = {c["name"]: c for c in state.decode(state.COOKIES, saved[state.COOKIES])}
     assert set(cookies) == {c.partition("=")[0] for group in COOKIES.values() for c in group}
     assert cookies["session"]["session"]
@@ -91,7 +91,7 @@ async def test_cookies_come_back_as_they_were(kind: str, browser: Open, pages: P
     )
     async with browser(saved, browser=kind) as (live, warnings):
         assert not warnings
-        assert (await live.collect(saved)).parts[state.COOKIES] == saved[state.COOKIES]
+        assert (await live.collect(everything=True)).parts[state.COOKIES] == saved[state.COOKIES]
 
 
 async def test_a_bad_cookie_is_named_and_left_out(browser: Open, pages: Pages) -> None:
@@ -101,7 +101,7 @@ async def test_a_bad_cookie_is_named_and_left_out(browser: Open, pages: Pages) -
     parts = {state.COOKIES: state.encode([*good[:4], bad, *good[4:]])}
     async with browser(parts) as (live, warnings):
         assert warnings == ["cookie 'broken' does not fit this browser; left out"]
-        found = state.decode(state.COOKIES, (await live.collect(parts)).parts[state.COOKIES])
+        found = state.decode(state.COOKIES, (await live.collect(everything=True)).parts[state.COOKIES])
     assert [c["name"] for c in found] == [c["name"] for c in good]
 
 
@@ -114,10 +114,10 @@ async def test_storage_tabs_and_scroll_come_back(browser: Open, pages: Pages) ->
         second = await live.context.new_page()
         await second.goto(f"{pages.url}/second?q=1#part")
         await second.evaluate("sessionStorage.setItem('kept', 'second'); scrollTo(100, 1200)")
-        saved = (await live.collect({})).parts
+        saved = (await live.collect(everything=True)).parts
     async with browser(saved) as (live, warnings):
         assert not warnings
-        again = await live.collect(saved)
+        again = await live.collect(everything=True)
         assert not again.warnings
         assert again.parts == saved
         first, second = live.context.pages
@@ -135,7 +135,7 @@ async def test_the_active_tab_is_the_one_that_functions_get(browser: Open, pages
     async with browser(parts) as (live, _):
         page = await live.page()
         assert page.url == f"{pages.url}/1"
-        collected = await live.collect(parts)
+        collected = await live.collect(everything=True)
         assert state.decode(state.TABS, collected.parts[state.TABS])["active"] == 1
         await page.close()
         assert (await live.page()).url == f"{pages.url}/0"
@@ -150,7 +150,7 @@ async def test_a_site_that_is_down_keeps_its_tab(browser: Open, pages: Pages) ->
     async with browser(parts) as (live, warnings):
         (warning,) = warnings
         assert down.removeprefix("http://") in warning
-        again = state.decode(state.TABS, (await live.collect(parts)).parts[state.TABS])
+        again = state.decode(state.TABS, (await live.collect(everything=True)).parts[state.TABS])
     assert again["tabs"] == [held, other]
 
 
@@ -160,12 +160,12 @@ async def test_a_hung_page_costs_its_tab_only(browser: Open, pages: Pages) -> No
         page = await live.page()
         await page.goto(f"{pages.url}/cookies")
         await page.evaluate("localStorage.setItem('kept', 'yes')")
-        before = (await live.collect({})).parts
+        before = (await live.collect(everything=True)).parts
         hung = await live.context.new_page()
         await hung.goto(f"http://hangs.localhost:{pages.port}/hangs", wait_until="commit")
         await page.wait_for_timeout(700)
         began = time.monotonic()
-        collected = await live.collect(before)
+        collected = await live.collect(everything=True)
         assert time.monotonic() - began < 20
     assert any("hangs.localhost" in warning for warning in collected.warnings)
     assert collected.parts[state.COOKIES] == before[state.COOKIES]

@@ -128,13 +128,13 @@ async def test_a_state_that_was_read_across_the_time_off_line_is_read_again(stag
     browser = stage.browser
     collect, reads = browser.collect, []
 
-    async def interrupted(previous: Any) -> Any:
-        reads.append(previous)
+    async def interrupted(*, everything: bool) -> Any:
+        reads.append(everything)
         if len(reads) == 1:
             await stage.off_line()
             await stage.on_line(life)
             browser.state["late"] = b"1"
-        return await collect(previous)
+        return await collect(everything=everything)
 
     browser.collect = interrupted  # type: ignore[method-assign]
     saving = asyncio.ensure_future(life.run(writes("cookies", b"1"), 5))
