@@ -99,7 +99,7 @@ class Workplace:
             collected = await self._read(browser, everything=True)
             self.sign_in = await self._verdict(browser, collected)
             self._kept_at = now()
-            return await self._write(collected, self._meta(collected, reason))
+            return await self._write(collected, self._meta(collected, reason), COMMIT_ATTEMPTS)
 
     async def save_changes(self) -> None:
         """Save what the browser is known to have changed by itself; nothing when it has not.
@@ -128,9 +128,7 @@ class Workplace:
             warnings=tuple(collected.warnings),
         )
 
-    async def _write(
-        self, collected: State, meta: CheckpointMeta, attempts: int = COMMIT_ATTEMPTS
-    ) -> CheckpointInfo:
+    async def _write(self, collected: State, meta: CheckpointMeta, attempts: int) -> CheckpointInfo:
         self.unsaved = True
         info = await self._commit(collected, meta, attempts)
         self._parts, self.checkpoint, self.unsaved = collected.parts, info, False

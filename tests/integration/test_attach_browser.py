@@ -104,7 +104,9 @@ async def test_a_tab_that_a_driver_opens_stays(pages: Pages) -> None:
             "about:blank",
             f"{pages.url}/opened",
         ]
-        saved = state.decode(state.TABS, (await owner.live.collect(everything=True)).parts[state.TABS])
+        saved = state.decode(
+            state.TABS, (await owner.live.collect(everything=True)).parts[state.TABS]
+        )
         assert [tab["url"] for tab in saved["tabs"]] == ["about:blank", f"{pages.url}/opened"]
         assert owner.live.pages_opened == 2
 

@@ -101,7 +101,9 @@ async def test_a_bad_cookie_is_named_and_left_out(browser: Open, pages: Pages) -
     parts = {state.COOKIES: state.encode([*good[:4], bad, *good[4:]])}
     async with browser(parts) as (live, warnings):
         assert warnings == ["cookie 'broken' does not fit this browser; left out"]
-        found = state.decode(state.COOKIES, (await live.collect(everything=True)).parts[state.COOKIES])
+        found = state.decode(
+            state.COOKIES, (await live.collect(everything=True)).parts[state.COOKIES]
+        )
     assert [c["name"] for c in found] == [c["name"] for c in good]
 
 
@@ -169,7 +171,7 @@ async def test_a_hung_page_costs_its_tab_only(browser: Open, pages: Pages) -> No
         assert time.monotonic() - began < 20
     assert any("hangs.localhost" in warning for warning in collected.warnings)
     assert collected.parts[state.COOKIES] == before[state.COOKIES]
-    assert b"kept" in collected.parts[state.storage_part(pages.url)]
+    assert b"kept" in collected.parts[f"local:{pages.url}/#0/1"]
     tabs = state.decode(state.TABS, collected.parts[state.TABS])["tabs"]
     assert [tab["url"].rpartition("/")[2] for tab in tabs] == ["cookies", "hangs"]
 
