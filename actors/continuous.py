@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
+from actors.keeper import now
 from actors.workplace import Workplace
 from raypool.errors import RaypoolError
 from raypool.logs import get_logger
@@ -13,7 +14,9 @@ log = get_logger(__name__)
 SETTLE_S = 0.06
 """Changes come in bursts."""
 GAP_S = 0.15
-"""Between two saves: a page that never rests must not keep the store busy."""
+"""Between two saves, at least: a page that never rests must not keep the store busy."""
+REST = 4
+"""And so many times as long as a save took: large states are saved less often."""
 LOOK_EVERY_S = 1.0
 """Cookies are looked at this often, whatever was told."""
 AWAY_S = 1.0
@@ -35,7 +38,9 @@ class Continuous:
         """Save until cancelled."""
         while True:
             await self._change()
-            await asyncio.sleep(SETTLE_S + await self._saved())
+            began = now()
+            well = await self._saved()
+            await asyncio.sleep(max(GAP_S, REST * (now() - began)) if well else AWAY_S)
 
     async def _change(self) -> None:
         """Return when something may have changed, and after a while in any case."""
@@ -48,16 +53,15 @@ class Continuous:
                 await browser.changed.wait()
         await asyncio.sleep(SETTLE_S)
 
-    async def _saved(self) -> float:
-        """Save; return how long to wait before the next time, in seconds."""
+    async def _saved(self) -> bool:
         if self._place.browser is None or self._place.off_line:
-            return 0.0
+            return True
         try:
             await self._save()
         except RaypoolError as error:
             log.info("what changed is not saved yet", error=error.message)
-            return AWAY_S
+            return False
         except Exception as error:  # noqa: BLE001 -- a browser that is dying; others tell of it
             log.debug("what changed could not be read", error=str(error))
-            return AWAY_S
-        return GAP_S - SETTLE_S
+            return False
+        return True

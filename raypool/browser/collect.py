@@ -153,8 +153,10 @@ class Collector:
         else:
             self.mirror.replace(area, {})
 
-    def databases_changed(self, key: str, database: str | None) -> None:
+    def databases_changed(self, page: Any, key: str, database: str | None) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
+        if self.stub.is_own(page):
+            return
         if database is None:
             self._lists.add(key)
         else:

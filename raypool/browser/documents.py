@@ -93,7 +93,7 @@ class Listener(Protocol):
             change: ``key`` and ``newValue``; ``key`` alone for a removal; neither for all of them.
         """
 
-    def databases_changed(self, key: str, database: str | None) -> None:
+    def databases_changed(self, page: Any, key: str, database: str | None) -> None:
         """A database of a storage key has other contents, or (None) there are other databases."""
 
 
@@ -230,7 +230,8 @@ class _Tap:
         self._listener.item_changed(self._page, event["storageId"], event)
 
     def _databases_changed(self, event: Message) -> None:
-        self._listener.databases_changed(event["storageKey"], event.get("databaseName"))
+        key, database = event["storageKey"], event.get("databaseName")
+        self._listener.databases_changed(self._page, key, database)
 
     def _attached(self, event: Message) -> None:
         if event["targetInfo"]["type"] == "iframe":

@@ -151,7 +151,7 @@ class Seeds:
             async with self._stub.document(key) as document:
                 if key in self.pending:
                     await self._fill(document, key)
-        except (TimeoutError, PlaywrightError) as error:
+        except Exception as error:  # noqa: BLE001 -- what fails costs itself; the page may go on
             self._warn(key, f"databases of {key} were not put back: {first_line(error)}")
         finally:
             self.pending.discard(key)

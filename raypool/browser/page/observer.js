@@ -17,6 +17,7 @@
   };
   new PerformanceObserver(used).observe({ type: 'resource' });
   addEventListener('load', used);
+  globalThis.cookieStore?.addEventListener('change', used); // there in secure contexts only
   if (window === top) addEventListener('scrollend', () => raypoolTell('scroll'), { capture: true, passive: true });
   used();
 })();
