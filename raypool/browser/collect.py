@@ -82,6 +82,7 @@ class Collector:
         """Their storage may not be complete yet."""
         self._databases: dict[tuple[str, str], None] = {}
         self._lists: set[str] = set()
+        self._usage: dict[str, int] = {}
         self._not_before: dict[tuple[str, str], float] = {}
         self._asked: dict[Document, asyncio.Future[Any]] = {}
         self._cookies: list[Any] | None = None
@@ -105,11 +106,18 @@ class Collector:
 
     # -- news ----------------------------------------------------------------------------------
 
+    def coming(self, page: Any, origin: str) -> None:
+        """See :class:`raypool.browser.documents.Listener`."""
+        if not self.stub.is_own(page):
+            self.seeds.shown(page, origin)
+
     def opened(self, document: Document) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
         if self.stub.is_own(document.page):
             self.stub.opened(document)
             return
+        if document.fresh:
+            self._lists.add(document.key)
         self._arriving.add(document)
         self._give(self._arrive(document))
 
@@ -291,11 +299,13 @@ class Collector:
 
     async def _list_databases(self, key: str) -> None:
         try:
-            names = await self._ask(key, "databaseNames")
+            document = self._document(key)
+            if document is None and not await self._has_others(key):
+                return
+            names = await self._ask(document, key, "databaseNames")
         except Exception as error:  # noqa: BLE001 -- as in _read_document
-            self._warn(
-                f"{key} list", f"databases of {key} are kept as they were: {first_line(error)}"
-            )
+            if self.mirror.databases(key):  # else it may be a frame that may use none
+                self._warn(f"{key} list", f"databases of {key} are kept: {first_line(error)}")
             return
         self._warnings.pop(f"{key} list", None)
         for name in self.mirror.databases(key) - set(names):
@@ -347,12 +357,24 @@ class Collector:
         answering = (d for d in self.documents.of(key) if d not in self._asked)
         return next(answering, None)
 
-    async def _ask(self, key: str, function: str) -> Any:
-        document = self._document(key)
+    async def _ask(self, document: Document | None, key: str, function: str) -> Any:
         if document is None:
             async with self.stub.document(key) as own:
                 return await bounded(own.call(function), DOCUMENT_TIMEOUT_S, key)
         return await bounded(document.call(function), DOCUMENT_TIMEOUT_S, key)
+
+    async def _has_others(self, key: str) -> bool:
+        """Tell whether a storage key that no open document has may have other databases by now."""
+        anybody = next(iter(self.documents), None)
+        if anybody is None:
+            return True
+        asking = anybody.channel.send(
+            "Storage.getUsageAndQuota", {"origin": Area(Kind.LOCAL, key).origin}
+        )
+        answer = await bounded(asking, DOCUMENT_TIMEOUT_S, key)
+        used = {one["storageType"]: one["usage"] for one in answer["usageBreakdown"]}["indexeddb"]
+        before, self._usage[key] = self._usage.get(key, 0), used
+        return bool(used != before)
 
     # -- small things --------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ class Document:
     """The tab that it is in: sessionStorage belongs to it."""
     main: bool
     """Whether it is what the tab shows, not a frame in it."""
+    fresh: bool
+    """Whether its databases were not watched yet when it opened."""
     epochs: dict[str, int] = field(default_factory=lambda: {"local": -1, "session": -1})
     """What it told last of a storage, see ``changesOf`` in storages.js."""
     _equipped: bool = False
@@ -74,6 +76,9 @@ class Document:
 
 class Listener(Protocol):
     """Whoever wants to know what may have changed. Hints may come twice, late, or not at all."""
+
+    def coming(self, page: Any, origin: str) -> None:
+        """A tab shows a document of *origin*. Told before whoever sent it there can go on."""
 
     def opened(self, document: Document) -> None:
         """A document is open; most of its scripts have not run yet."""
@@ -201,6 +206,8 @@ class _Tap:
         context = event["context"]
         if context["name"] == WORLD:
             self._worlds.add(context["id"])
+            if context["auxData"]["frameId"] == self._main:
+                self._listener.coming(self._page, context["origin"])
             self._give(self._opened(context))
 
     def _context_destroyed(self, event: Message) -> None:
@@ -217,13 +224,15 @@ class _Tap:
         key = str(found["storageKey"])
         if not key.startswith("http"):
             return  # a document that has no origin has no storage
-        if key not in self._tracked:
+        fresh = key not in self._tracked
+        if fresh:
             self._tracked.add(key)
             await self._channel.send("Storage.trackIndexedDBForStorageKey", {"storageKey": key})
         if context["id"] in self._worlds:  # else it is gone meanwhile
             main = frame_id == self._main
+            world = context["uniqueId"]
             self._documents.add(
-                Document(self._channel, context["id"], context["uniqueId"], key, self._page, main)
+                Document(self._channel, context["id"], world, key, self._page, main, fresh)
             )
 
     def _item_changed(self, event: Message) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "page"
 _FUNCTIONS = (
-    "databaseNames", "databaseOf", "recordsOf", "nextKey", "makeDatabase", "putRecords", "look", "fillStorage",
+    "databaseNames", "databaseOf", "recordsOf", "nextKey", "makeDatabase", "putRecords",
+    "look", "fillStorage",
 )  # fmt: skip
 
 

@@ -101,6 +101,11 @@ class LiveBrowser:
         """Set when the state may be other than it was last collected."""
         return self._collector.changed
 
+    @property
+    def restored(self) -> bool:
+        """Whether all of the saved state is in the browser that does not wait for its first visit."""
+        return self._collector.seeds.done
+
     async def collect(self, *, everything: bool) -> Collected:
         """Return the whole state now; see :meth:`raypool.browser.collect.Collector.collect`."""
         return await self._collector.collect(self._active, everything=everything)

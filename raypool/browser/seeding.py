@@ -16,6 +16,7 @@ from typing import Any
 from playwright.async_api import BrowserContext, Page, Route
 from playwright.async_api import Error as PlaywrightError
 
+from raypool import state
 from raypool.browser import library
 from raypool.browser.databases import write_database
 from raypool.browser.documents import Document
@@ -59,11 +60,14 @@ class Seeds:
         stored = mirror.keys(Kind.DATABASE, Kind.FILES) | rest
         self.pending = stored
         """Storage keys whose databases are not written yet."""
-        self._scripts: dict[Page | None, Any] = {}
-        self._due: set[Page | None] = set()
-        self._installing = asyncio.Lock()
+        self._scripts: dict[Page | None, asyncio.Task[Any]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._gate: re.Pattern[str] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is written beside the work any more."""
+        return not self.pending and (self._writer is None or self._writer.done())
 
     async def begin(self) -> None:
         """Make ready for the first page."""
@@ -90,43 +94,43 @@ class Seeds:
         if self._writer:
             self._writer.cancel()
 
+    def shown(self, page: Page, origin: str) -> None:
+        """A tab shows a document of *origin*: it has what the scripts held for it, and they go.
+
+        They are gone before whoever navigated the tab can do so again: messages keep their order.
+        """
+        if self._scripted:
+            self._forget(None, self._local, state.key_of(origin))
+            self._forget(page, self._sessions.get(page, {}), state.key_of(origin))
+
     async def visited(self, document: Document) -> None:
-        """A document is open: what it needed it has, and gets not a second time."""
-        if await self._arrived(document, "local", self._local):
-            await self._install(None)
-        if await self._arrived(document, "session", self._sessions.get(document.page, {})):
-            await self._install(document.page)
+        """A document is open: see that it has what it needs also where no script could know that."""
+        await self._late(None, document, "local", self._local)
+        await self._late(document.page, document, "session", self._sessions.get(document.page, {}))
 
-    async def _arrived(
-        self, document: Document, which: str, seeds: dict[str, dict[str, str]]
-    ) -> bool:
-        """See that a document has what *seeds* hold for it; tell whether they held anything."""
+    async def _late(
+        self, page: Page | None, document: Document, which: str, seeds: dict[str, dict[str, str]]
+    ) -> None:
+        # Of a frame only the browser knows the storage key; and it may be one that may use no storage.
         items = seeds.get(document.key)
-        if items is None:
-            return False
-        # The script goes by addresses; of a frame only the browser knows the storage key.
-        if not (document.main and self._scripted) and not await document.call(
-            "fillStorage", which, list(items.items())
-        ):
-            return False  # a frame that may use no storage
-        return seeds.pop(document.key, None) is not None
+        if items and await document.call("fillStorage", which, list(items.items())):
+            self._forget(page, seeds, document.key)
 
-    async def _install(self, page: Page | None) -> None:
-        """Have documents of *page* (None: all) get what is still missing. Changes come in bursts."""
-        self._due.add(page)
-        async with self._installing:
-            if page not in self._due:
-                return  # somebody else did it
-            self._due.discard(page)
-            old = self._scripts.pop(page, None)
-            seeds = _by_origin(self._local if page is None else self._sessions.get(page, {}))
-            with contextlib.suppress(PlaywrightError):  # the page is closed
-                if seeds:
-                    local, session = (seeds, {}) if page is None else ({}, seeds)
-                    script = f"({library.SEED})({json.dumps(local)}, {json.dumps(session)})"
-                    self._scripts[page] = await (page or self._context).add_init_script(script)
-                if old is not None:
-                    await old.__aexit__(None, None, None)
+    def _forget(self, page: Page | None, seeds: dict[str, dict[str, str]], key: str) -> None:
+        if seeds.pop(key, None) is not None:
+            self._install(page)
+
+    def _install(self, page: Page | None) -> "asyncio.Future[Any]":
+        """Have documents of *page* (None: all) get what is still missing, nothing else."""
+        seeds = _by_origin(self._local if page is None else self._sessions.get(page, {}))
+        local, session = (seeds, {}) if page is None else ({}, seeds)
+        script = f"({library.SEED})({json.dumps(local)}, {json.dumps(session)})"
+        old = self._scripts.pop(page, None)
+        loop = asyncio.get_running_loop()
+        added = loop.create_task((page or self._context).add_init_script(script)) if seeds else None
+        if added:
+            self._scripts[page] = added
+        return loop.create_task(_exchanged(added, old))
 
     async def _hold(self, route: Route) -> None:
         """Let a request for a document go when what it needs is written."""
@@ -170,6 +174,15 @@ class Seeds:
                     f"db:{key}#{name}",
                     f"database {name!r} of {key} was not put back: {first_line(error)}",
                 )
+
+
+async def _exchanged(added: "asyncio.Task[Any] | None", old: "asyncio.Task[Any] | None") -> None:
+    """Return when a script is in and the one before is out."""
+    with contextlib.suppress(PlaywrightError):  # the page is closed
+        if old:
+            await (await old).__aexit__(None, None, None)
+        if added:
+            await added
 
 
 def _fitting(mirror: Mirror, most: int) -> tuple[dict[str, dict[str, str]], set[str]]:

@@ -53,13 +53,13 @@ def private_directory() -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def owned(
-    kind: str = "headless_shell", parts: Mapping[str, bytes] | None = None
+    kind: str = "headless_shell", parts: Mapping[str, bytes] | None = None, **context: Any
 ) -> AsyncIterator[Owner]:
     """Own a browser for the block; nothing of it is left behind it."""
     with private_directory():
         directory, lost = InstanceDirectory("attached", next(_tokens)), list[str]()
         live, warnings = await launch(
-            SessionSpec(browser=kind), directory, parts or {}, lost.append
+            SessionSpec(browser=kind, context=context), directory, parts or {}, lost.append
         )
         owner = Owner(live, directory.path, lost)
         try:

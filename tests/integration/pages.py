@@ -26,10 +26,14 @@ _HANGS = _PAGE + b"<script>onload = () => setTimeout(() => { while (true); }, 20
 
 
 class Pages:
-    """The site, for a ``with`` block."""
+    """The site, for a ``with`` block.
 
-    def __init__(self) -> None:
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    Args:
+        handler: Answers the requests.
+    """
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler] | None = None) -> None:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler or _Handler)
         self._server.daemon_threads = True
 
     @property

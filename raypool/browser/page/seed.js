@@ -20,6 +20,8 @@
     if (storage.length) return; // what is there is newer
     for (const [name, value] of JSON.parse(seed.items)) storage.setItem(name, value);
   };
+  // A page of this origin came before in this tab: it had all, and what it threw away stays away.
+  if (window === top && self.navigation?.entries().length > 1) return;
   put('localStorage', local);
   put('sessionStorage', session);
 }
