@@ -15,14 +15,14 @@ class CanEvaluate(Protocol):
 
 
 class Script:
-    """A file of functions.
+    """Functions that are called together.
 
     Args:
-        name: Its name in ``page/``.
+        names: Their files in ``page/``.
     """
 
-    def __init__(self, name: str) -> None:
-        self._source = (_DIRECTORY / name).read_text()
+    def __init__(self, *names: str) -> None:
+        self._source = "\n".join((_DIRECTORY / name).read_text() for name in names)
 
     async def call(self, document: CanEvaluate, function: str, *arguments: object) -> Any:
         """Return what one of its functions returns in *document*.

@@ -1,9 +1,11 @@
 // The origin private file system, read and written. Runs in a document of its origin, in a world of its own.
 const LONGEST_PATH = 4096;
+const SWAP = '.crswap'; // what is being written: Chromium shows it beside the file that it is to replace
 
 async function* entriesOf(folder, path = '') {
   let empty = true;
   for await (const [name, handle] of folder.entries()) {
+    if (name.endsWith(SWAP)) continue;
     empty = false;
     if (handle.kind === 'directory' && path.length < LONGEST_PATH) yield* entriesOf(handle, `${path}${name}/`);
     else yield [path + name, handle];
@@ -68,28 +70,25 @@ function readPieces(pieces) {
   }));
 }
 
-// Writes each [path, from, base64]; of a folder only the path. Returns [[path, why]] of what failed, of which
-// nothing is left: half a file is worse than none.
+// Writes each [path, from, base64]; of a folder only the path. Returns [[path, why]] of what failed.
 async function writePieces(pieces) {
   const lost = [];
   for (const [path, from, base64] of pieces) {
-    await writePiece(path, from, base64).catch(async (error) => {
-      lost.push([path, error.name]);
-      if (from) await (await handleOf(path)).remove();
-    });
+    await writePiece(path, from, base64).catch((error) => lost.push([path, error.name]));
   }
   return lost;
 }
 
 async function writePiece(path, from, base64) {
+  const data = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
   const handle = await handleOf(path, true);
   if (handle.kind === 'directory') return;
-  const stream = await handle.createWritable({ keepExistingData: true });
   try {
-    await stream.write({ type: 'write', position: from, data: Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)) });
+    const stream = await handle.createWritable({ keepExistingData: true });
+    await stream.write({ type: 'write', position: from, data });
     await stream.close();
   } catch (error) {
-    await stream.abort().catch(() => {});
+    await handle.remove(); // half a file is worse than none
     throw error;
   }
 }
