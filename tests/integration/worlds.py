@@ -61,11 +61,14 @@ async def visit(context: BrowserContext, origin: str = ORIGIN) -> Page:
     return page
 
 
-async def world(page: Page) -> World:
-    """Return a world of our own in the document that a page shows now."""
+async def world(page: Page, *, framed: bool = False) -> World:
+    """Return a world of our own in the document that a page, or its first frame, shows now."""
     session = await page.context.new_cdp_session(page)
-    frame = (await session.send("Page.getFrameTree"))["frameTree"]["frame"]["id"]
-    made = await session.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "test"})
+    tree = (await session.send("Page.getFrameTree"))["frameTree"]
+    frame = (tree["childFrames"][0] if framed else tree)["frame"]
+    made = await session.send(
+        "Page.createIsolatedWorld", {"frameId": frame["id"], "worldName": "test"}
+    )
     return World(page, session, made["executionContextId"], [0])
 
 
