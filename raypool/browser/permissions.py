@@ -36,9 +36,8 @@ async def read_permissions(document: CanEvaluate, given: Collection[str]) -> lis
         given: The ``permissions`` that the context was made with.
 
     Returns:
-        Names as ``context.grant_permissions`` takes them, sorted: all that the origin has. None when
-        that is no more than what the context was made with. (Less says nothing: a site can deny
-        itself a permission by a ``Permissions-Policy``.)
+        Names as ``context.grant_permissions`` takes them, sorted: all that the origin has now. None
+        when nothing was granted since the context was made.
 
     Raises:
         Exception: The document is gone.
@@ -58,7 +57,7 @@ def granted(states: Mapping[str, str], given: Collection[str]) -> list[str] | No
     if any(state == "prompt" for name, state in states.items() if name != _NEVER_DENIED):
         return None
     found = {name for name, state in states.items() if state == "granted"}
-    return None if found <= _as_read(given) else sorted(found)
+    return None if found == _as_read(given) & set(states) else sorted(found)
 
 
 async def restore_permissions(

@@ -24,7 +24,11 @@ from tests.integration.worlds import KINDS, ORIGIN, chromium, fresh, world
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SOFTWARE_KEYS = "--enable-features=EnableBoundSessionCredentialsSoftwareKeysForManualTesting"
+SOFTWARE_KEYS = (
+    "--enable-features=DeviceBoundSessions,"
+    "EnableBoundSessionCredentialsSoftwareKeysForManualTesting"
+)
+PAGE = "<link rel=icon href='data:,'>"
 FILL_CACHE = "async (name) => { await (await caches.open(name)).put('/x', new Response('y')) }"
 
 
@@ -106,7 +110,7 @@ def content(path: str, url: str, ended: asyncio.Event) -> tuple[str, str, str]:
     }
     if path == "/sign-in":
         begin = '(ES256 RS256);challenge="c";path="/register"'
-        return "text/html", f"Secure-Session-Registration: {begin}\r\n", "."
+        return "text/html", f"Secure-Session-Registration: {begin}\r\n", PAGE
     if path == "/register":
         return "application/json", cookie, json.dumps(session)
     if path == "/refresh":
@@ -114,7 +118,7 @@ def content(path: str, url: str, ended: asyncio.Event) -> tuple[str, str, str]:
         return "application/json", "", json.dumps({"session_identifier": "one", "continue": False})
     if path == "/worker.js":
         return "text/javascript", "", ""
-    return "text/html", "", "."
+    return "text/html", "", PAGE
 
 
 def certificate(directory: Path) -> tuple[ssl.SSLContext, str]:
