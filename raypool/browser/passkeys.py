@@ -31,7 +31,7 @@ async def read_passkeys(context: BrowserContext) -> list[dict[str, Any]]:
     Reading installs nothing: sites see what they saw before.
     """
     found = await context.credentials.get()
-    return sorted(({name: passkey[name] for name in _NAMES} for passkey in found), key=_id)
+    return sorted((dict(passkey) for passkey in found), key=_id)
 
 
 async def restore_passkeys(

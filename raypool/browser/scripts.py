@@ -36,4 +36,6 @@ class Script:
             Exception: The document is gone, or the function failed.
         """
         given = ", ".join(map(json.dumps, arguments))
-        return await document.evaluate(f"(() => {{ {self._source}\nreturn {function}({given}) }})()")
+        return await document.evaluate(
+            f"(() => {{ {self._source}\nreturn {function}({given}) }})()"
+        )

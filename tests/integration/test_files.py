@@ -142,7 +142,9 @@ async def test_the_mark_changes_with_the_files(site: World) -> None:
         await write(site, {path: content})
         marks.append(await files_mark(site))
         assert await files_mark(site) == marks[-1]
-    await site.page.evaluate("async () => (await navigator.storage.getDirectory()).removeEntry('a')")
+    await site.page.evaluate(
+        "async () => (await navigator.storage.getDirectory()).removeEntry('a')"
+    )
     marks.append(await files_mark(site))
     assert len(set(marks)) == len(marks)
 

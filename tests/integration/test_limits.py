@@ -139,16 +139,12 @@ def certificate(directory: Path) -> tuple[ssl.SSLContext, str]:
     pem, der = serialization.Encoding.PEM, serialization.Encoding.DER
     file = directory / "site.pem"
     file.write_bytes(
-        private.private_bytes(
-            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         + signed.public_bytes(pem)
     )
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file)
-    public = private.public_key().public_bytes(
-        der, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    public = private.public_key().public_bytes(der, serialization.PublicFormat.SubjectPublicKeyInfo)
     return tls, base64.b64encode(hashlib.sha256(public).digest()).decode()
 
 

@@ -88,7 +88,9 @@ async def test_pop_ups_later_tabs_and_frames_have_them_too(browser: Browser) -> 
     passkeys = await read_passkeys(page.context)
     context = await browser.new_context()
     await restore_passkeys(context, passkeys)
-    await context.route("https://site.example/**", lambda r: r.fulfill(content_type="text/html", body="."))
+    await context.route(
+        "https://site.example/**", lambda r: r.fulfill(content_type="text/html", body=".")
+    )
     first = await context.new_page()
     await first.goto("https://site.example/")
     async with first.expect_popup() as opened:
@@ -126,7 +128,10 @@ async def test_a_bad_passkey_costs_no_other(browser: Browser) -> None:
     context = await browser.new_context()
     bad = [{**good, "id": "2", "signCount": -1}, {"rpId": "half.example", "privateKey": "s3cret"}]
     lost = await restore_passkeys(context, [bad[0], good, bad[1]])
-    assert [line.split(":")[0] for line in lost] == ["passkey of site.example", "passkey of half.example"]
+    assert [line.split(":")[0] for line in lost] == [
+        "passkey of site.example",
+        "passkey of half.example",
+    ]
     assert "s3cret" not in str(lost)
     assert good["privateKey"] not in str(lost)
     assert await (await visit(context)).evaluate(SIGN_IN, known) == [True, "1,2,3", 1, True]
