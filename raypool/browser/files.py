@@ -1,14 +1,14 @@
 """The origin private file system of a document's origin: read in pieces, written in pieces.
 
-No CDP command knows these files; scripts do. A file that a worker of the site holds open, one that is
-too big, one that is written to meanwhile: each costs itself, and is named.
+No CDP command knows these files; scripts do. A file that is too big, or written to meanwhile, costs
+itself and is named. One that a worker of the site holds open is read as far as it was flushed.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raypool.browser.scripts import CanEvaluate, Script
+from raypool.browser.databases import Answers
 
 MAX_BYTES = 64 * 2**20
 MAX_FILE_BYTES = 32 * 2**20
@@ -17,8 +17,6 @@ MAX_LIST = 4 * 2**20
 PIECE_BYTES = 3 * 2**20
 """In one message, in which they take a third more. Divisible by 3: base64 of pieces can be joined."""
 
-_SCRIPT = Script("files.js")
-
 
 @dataclass(frozen=True)
 class Files:
@@ -26,8 +24,8 @@ class Files:
 
     contents: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Base64 by path; an empty folder's path ends with ``/`` and has no content."""
-    lost: tuple[str, ...] = ()
-    """What could not be read, and why."""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """Why a path could not be read."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +57,28 @@ class Piece:
 _DEFAULT = Limits()
 
 
-async def files_mark(document: CanEvaluate) -> str:
-    """Return a hash of names, sizes and times: another one when a file has changed. Reads no content."""
-    return str(await _SCRIPT.call(document, "markFiles", MAX_LIST))
+async def files_mark(document: Answers) -> str:
+    """Return a hash of names, sizes and times: another one when a file has changed. Cheap."""
+    return str(await document.call("markFiles", MAX_LIST))
 
 
-async def read_files(document: CanEvaluate, limits: Limits = _DEFAULT) -> Files:
+async def read_files(document: Answers, limits: Limits = _DEFAULT) -> Files:
     """Return the files of a document's origin, as many as *limits* let through: the small ones first.
 
     Raises:
         Exception: The document is gone, or has no answer for its file system as a whole.
     """
-    listed = await _SCRIPT.call(document, "listFiles", MAX_LIST)
-    lost = [f"{path}: {why}" for path, why in listed["lost"]]
+    listed = await document.call("listFiles", MAX_LIST)
+    lost = dict(listed["lost"])
     if listed["more"]:
-        lost.append("there are more files than can be listed")
+        lost["…"] = "there are more files than can be listed"
     wanted, too_big = chosen([Entry(*entry) for entry in listed["files"]], limits)
     contents, failed = await _contents(document, wanted)
     contents |= dict.fromkeys(listed["folders"], "")
-    return Files(contents, (*lost, *too_big, *failed))
+    return Files(contents, lost | too_big | failed)
 
 
-async def write_files(document: CanEvaluate, contents: Mapping[str, str]) -> tuple[str, ...]:
+async def write_files(document: Answers, contents: Mapping[str, str]) -> dict[str, str]:
     """Write files into the file system of a document's origin; what is there already stays as it is.
 
     Args:
@@ -88,29 +86,29 @@ async def write_files(document: CanEvaluate, contents: Mapping[str, str]) -> tup
         contents: As in :class:`Files`.
 
     Returns:
-        What could not be written, and why.
+        Why a path could not be written.
 
     Raises:
         Exception: The document is gone, or has no file system.
     """
-    listed = await _SCRIPT.call(document, "listFiles", MAX_LIST)
+    listed = await document.call("listFiles", MAX_LIST)
     there = {path for path, *_ in (*listed["files"], *listed["lost"])}
     missing = {path: content for path, content in contents.items() if path not in there}
     lost: dict[str, str] = {}
     for batch in _written(missing):
         pieces = [piece for piece in batch if piece[0] not in lost]
-        lost |= dict(await _SCRIPT.call(document, "writePieces", pieces))
-    return tuple(f"{path}: {why}" for path, why in lost.items())
+        lost |= dict(await document.call("writePieces", pieces))
+    return lost
 
 
-def chosen(entries: Iterable[Entry], limits: Limits) -> tuple[list[Entry], list[str]]:
-    """Return the files that are within *limits*, and the others by name. Pure."""
-    kept, lost, total = list[Entry](), list[str](), 0
+def chosen(entries: Iterable[Entry], limits: Limits) -> tuple[list[Entry], dict[str, str]]:
+    """Return the files that are within *limits*, and why others are not. Pure."""
+    kept, lost, total = list[Entry](), dict[str, str](), 0
     for entry in sorted(entries, key=lambda entry: (entry.size, entry.path)):
         if entry.size > limits.file:
-            lost.append(f"{entry.path}: {entry.size} bytes, and {limits.file} is the most")
+            lost[entry.path] = f"it has {entry.size} bytes, and {limits.file} is the most"
         elif total + entry.size > limits.total:
-            lost.append(f"{entry.path}: with it they are more than {limits.total} bytes")
+            lost[entry.path] = f"with it they are more than {limits.total} bytes"
         else:
             kept.append(entry)
             total += entry.size
@@ -133,20 +131,19 @@ def batches(entries: Iterable[Entry], size: int = PIECE_BYTES) -> Iterator[list[
 
 
 async def _contents(
-    document: CanEvaluate, entries: Sequence[Entry]
-) -> tuple[dict[str, str], list[str]]:
+    document: Answers, entries: Sequence[Entry]
+) -> tuple[dict[str, str], dict[str, str]]:
     read: defaultdict[str, str] = defaultdict(str)
     lost: dict[str, str] = {}
     for batch in batches(entries):
         asked = [(p.entry.path, p.entry.size, p.entry.modified, p.start, p.end) for p in batch]
-        answers = await _SCRIPT.call(document, "readPieces", asked)
+        answers = await document.call("readPieces", asked)
         for piece, answer in zip(batch, answers, strict=True):
             if isinstance(answer, str):
                 read[piece.entry.path] += answer
             else:
                 lost[piece.entry.path] = answer["lost"]
-    whole = {path: content for path, content in read.items() if path not in lost}
-    return whole, [f"{path}: {why}" for path, why in lost.items()]
+    return {path: content for path, content in read.items() if path not in lost}, lost
 
 
 def _written(contents: Mapping[str, str]) -> Iterator[list[tuple[str, int, str]]]:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "page"
 _FUNCTIONS = (
-    "databaseNames", "databaseOf", "recordsOf", "nextKey", "makeDatabase", "putRecords", "look", "fillStorage",
+    "databaseNames", "databaseOf", "recordsOf", "nextKey", "makeDatabase", "putRecords",
+    "look", "fillStorage", "listFiles", "markFiles", "readPieces", "writePieces", "permissionStates", "findLimits",
 )  # fmt: skip
 
 
@@ -15,7 +16,8 @@ def _read(name: str) -> str:
 
 OBSERVER = _read("observer.js")
 SEED = _read("seed.js")
-_SOURCE = "\n".join(map(_read, ("values.js", "databases.js", "storages.js")))
+_FILES = ("values", "databases", "storages", "files", "permissions", "limits")
+_SOURCE = "\n".join(_read(f"{name}.js") for name in _FILES)
 
 INSTALL = (
     f"globalThis.raypool ??= (() => {{ {_SOURCE}\nreturn {{ {', '.join(_FUNCTIONS)} }}; }})(); 0"

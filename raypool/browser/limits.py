@@ -1,25 +1,15 @@
 """What cannot be carried to another browser, found so that people are told."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
-from raypool.browser.scripts import CanEvaluate, Script
+from raypool.browser.channels import Channel
+from raypool.browser.databases import Answers
 
 _MOST = 20
-_SCRIPT = Script("limits.js")
 
 
-class CanListen(Protocol):
-    """A DevTools session with a page."""
-
-    async def send(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
-        """Return what a command answers."""
-
-    def on(self, event: str, handler: Callable[[Mapping[str, Any]], None]) -> None:
-        """Call *handler* with the parameters of each such event."""
-
-
-async def find_limits(document: CanEvaluate, origin: str) -> list[str]:
+async def find_limits(document: Answers, origin: str) -> list[str]:
     """Return a warning for what a document's origin has that is not kept.
 
     Sites make both anew: a service worker is registered again when its site is visited, and fills its
@@ -32,7 +22,7 @@ async def find_limits(document: CanEvaluate, origin: str) -> list[str]:
     Raises:
         Exception: The document is gone.
     """
-    found = await _SCRIPT.call(document, "findLimits", _MOST)
+    found = await document.call("findLimits", _MOST)
     warnings = []
     if found["workers"]:
         warnings.append(f"{origin}: service workers are not kept: {', '.join(found['workers'])}")
@@ -59,7 +49,7 @@ class BoundSessions:
         sites = sorted({site for site, _ in self._open})
         return [f"{site}: the sign-in is bound to this browser and is not kept" for site in sites]
 
-    async def follow(self, page: CanListen) -> None:
+    async def follow(self, page: Channel) -> None:
         """Hear of the sessions of a page's context, those that are there already and later ones.
 
         Raises:

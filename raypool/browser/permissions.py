@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from playwright.async_api import BrowserContext
 from playwright.async_api import Error as PlaywrightError
 
+from raypool.browser.databases import Answers
 from raypool.browser.failures import first_line
-from raypool.browser.scripts import CanEvaluate, Script
 
 _SENSORS = frozenset({"accelerometer", "gyroscope", "magnetometer"})
 """Chromium grants all or none of them."""
@@ -25,10 +25,9 @@ _NAMES = (
     "accelerometer", "gyroscope", "magnetometer", "clipboard-read", "clipboard-write",
     "payment-handler", "storage-access", "local-fonts", "local-network-access", "screen-wake-lock",
 )  # fmt: skip
-_SCRIPT = Script("permissions.js")
 
 
-async def read_permissions(document: CanEvaluate, given: Collection[str]) -> list[str] | None:
+async def read_permissions(document: Answers, given: Collection[str]) -> list[str] | None:
     """Return what was granted to a document's origin at run time.
 
     Args:
@@ -43,7 +42,7 @@ async def read_permissions(document: CanEvaluate, given: Collection[str]) -> lis
         Exception: The document is gone.
     """
     asked = [(name, _DESCRIPTORS.get(name, {"name": name})) for name in _NAMES]
-    states = await _SCRIPT.call(document, "permissionStates", asked)
+    states = await document.call("permissionStates", asked)
     return None if states is None else granted(states, given)
 
 

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from playwright.async_api import Browser, BrowserContext
 
+from raypool.browser.channels import PageChannel
+from raypool.browser.executable import Kind
 from raypool.browser.limits import BoundSessions, find_limits
 from tests.integration.worlds import KINDS, ORIGIN, chromium, fresh, world
 
@@ -152,7 +154,7 @@ async def bound(context: BrowserContext) -> BoundSessions:
     """Follow the sessions of a context by a page of its own."""
     sessions = BoundSessions()
     page = await context.new_page()
-    await sessions.follow(await context.new_cdp_session(page))
+    await sessions.follow(PageChannel(await context.new_cdp_session(page)))
     return sessions
 
 
@@ -198,7 +200,7 @@ async def test_the_headless_shell_has_no_such_sign_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_service_workers_are_named(kind: str, tmp_path: Path) -> None:
+async def test_service_workers_are_named(kind: Kind, tmp_path: Path) -> None:
     """By the site and what they are for."""
     async with secure_site(tmp_path) as site:
         trust = f"--ignore-certificate-errors-spki-list={site.key}"

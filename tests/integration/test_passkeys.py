@@ -16,7 +16,8 @@ REGISTER = """async () => {
   const made = await navigator.credentials.create({ publicKey: {
     challenge: new Uint8Array(16), rp: { id: 'site.example', name: 'Site' },
     user: { id: new Uint8Array([1, 2, 3]), name: 'owner', displayName: 'Owner' },
-    pubKeyCredParams: [{ type: 'public-key', alg: -7 }], authenticatorSelection: { residentKey: 'required' },
+    pubKeyCredParams: [{ type: 'public-key', alg: -7 }],
+    authenticatorSelection: { residentKey: 'required' },
   } });
   return [made.id, [...new Uint8Array(made.response.getPublicKey())]];
 }"""
@@ -75,8 +76,8 @@ async def test_what_is_read_is_what_playwright_reads(browser: Browser) -> None:
     page, known = await registered(browser)
     await page.context.credentials.create("other.example")
     passkeys = await read_passkeys(page.context)
-    snapshot = (await page.context.storage_state(credentials=True))["credentials"]
-    assert passkeys == sorted(snapshot, key=lambda passkey: passkey["id"])
+    snapshot: Any = await page.context.storage_state(credentials=True)
+    assert passkeys == sorted(snapshot["credentials"], key=lambda passkey: passkey["id"])
     assert known[0] in {passkey["id"] for passkey in passkeys}
     assert await read_passkeys(page.context) == passkeys
     await page.context.close()

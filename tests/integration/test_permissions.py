@@ -33,7 +33,8 @@ async def browser(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
 
 
 async def states(site: World) -> dict[str, str]:
-    return await site.page.evaluate(STATES, ASKED)
+    found: dict[str, str] = await site.page.evaluate(STATES, ASKED)
+    return found
 
 
 async def test_each_permission_that_playwright_grants_comes_back(browser: Browser) -> None:

@@ -1,5 +1,6 @@
 """Chromium with pages of made-up sites, and a world of our own in each: where scripts read state."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, CDPSession, Page, Route, async_playwright
 
+from raypool.browser import library
 from raypool.browser.executable import Kind, find_chromium
 
 KINDS: tuple[Kind, ...] = ("headless_shell", "chromium")
@@ -21,22 +23,20 @@ class World:
     session: CDPSession
     context_id: int
     longest: list[int]
-    """Characters of the longest answer so far."""
+    """Characters of the longest message so far."""
 
-    async def evaluate(self, expression: str) -> Any:
-        """Return what *expression* comes to, a promise's value too."""
-        answer = await self.session.send(
-            "Runtime.evaluate",
-            {
-                "expression": expression,
-                "contextId": self.context_id,
-                "awaitPromise": True,
-                "returnByValue": True,
-            },
-        )
+    async def call(self, function: str, *args: object) -> Any:
+        """Return what one of our functions answers."""
+        await self._evaluate(library.INSTALL)
+        return json.loads(await self._evaluate(library.call(function, *args)))
+
+    async def _evaluate(self, expression: str) -> Any:
+        asked = {"expression": expression, "contextId": self.context_id}
+        how = {"awaitPromise": True, "returnByValue": True}
+        answer = await self.session.send("Runtime.evaluate", asked | how)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"]["exception"]["description"])
-        value = answer["result"].get("value")
+        value = answer["result"]["value"]
         self.longest[0] = max(self.longest[0], len(str(value)), len(expression))
         return value
 

@@ -49,7 +49,7 @@ async function handleOf(path, create = false) {
   return last ? folder.getFileHandle(last, { create }) : folder;
 }
 
-const toBase64 = (blob) => new Promise((resolve, reject) => {
+const contentOf = (blob) => new Promise((resolve, reject) => {
   const reader = new FileReader();
   reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(',') + 1));
   reader.onerror = () => reject(reader.error);
@@ -63,7 +63,7 @@ function readPieces(pieces) {
     try {
       const file = await (await handleOf(path)).getFile();
       if (file.size !== size || file.lastModified !== modified) return { lost: 'it changed meanwhile' };
-      return await toBase64(file.slice(from, to));
+      return await contentOf(file.slice(from, to));
     } catch (error) {
       return { lost: error.name };
     }
