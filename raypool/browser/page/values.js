@@ -57,7 +57,8 @@ async function encodeObject(value, kind, inner) {
       return { $: 'file', name: value.name, type: value.type, modified: value.lastModified,
         v: toBase64(await value.arrayBuffer()) };
     case 'Error':
-      return { $: 'error', name: value.name, message: value.message, stack: value.stack,
+      return { $: 'error', name: value.name, stack: value.stack,
+        ...(Object.hasOwn(value, 'message') && { message: value.message }),
         ...('cause' in value && { cause: await inner(value.cause) }) };
     case 'DOMException': return { $: 'exception', name: value.name, message: value.message };
     case 'CryptoKey': return encodeKey(value);
