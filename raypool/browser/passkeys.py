@@ -2,8 +2,8 @@
 
 It lives in Playwright's driver and stands before the pages of a context by init script, in those that
 are open, in later ones and in pop-ups. What it holds can be read whole, private keys and counters too,
-also when a page or an attached client made it. There is no other that could be kept: the authenticators
-of CDP's WebAuthn domain belong to the session that made them, and no command lists them.
+also when a page or an attached client made it. Passkeys of CDP's own WebAuthn domain are not kept: such
+an authenticator ends with the session that made it, and no command or event tells its id to others.
 """
 
 from collections.abc import Mapping, Sequence

@@ -22,15 +22,20 @@ async function listFiles(most) {
     if (error.name !== 'SecurityError') throw error;
   });
   if (!root) return found;
+  const asked = [];
   for await (const [path, handle] of entriesOf(root)) {
     most -= path.length + 40;
-    if (most < 0) return { ...found, more: true };
+    if (most < 0) {
+      found.more = true;
+      break;
+    }
     if (!handle) found.folders.push(path);
     else if (handle.kind === 'directory') found.lost.push([path.slice(0, 80), 'it lies too deep']);
-    else await handle.getFile().then(
+    else asked.push(handle.getFile().then(
       ({ size, lastModified }) => found.files.push([path, size, lastModified]),
-      (error) => found.lost.push([path, error.name]));
+      (error) => found.lost.push([path, error.name])));
   }
+  await Promise.all(asked);
   return found;
 }
 
