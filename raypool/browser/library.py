@@ -6,7 +6,8 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent / "page"
 _FUNCTIONS = (
     "databaseNames", "databaseOf", "recordsOf", "nextKey", "makeDatabase", "putRecords",
-    "look", "fillStorage", "listFiles", "markFiles", "readPieces", "writePieces", "permissionStates", "findLimits",
+    "look", "fillStorage", "listFiles", "markFiles", "readPieces", "writePieces",
+    "permissionStates", "findLimits",
 )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ async def test_big_files_go_over_in_pieces(browser: Browser, site: World) -> Non
     other = await fresh(browser)
     assert await write_files(other, files.contents) == {}
     assert await other.page.evaluate(HASH, "big") == await site.page.evaluate(HASH, "big")
-    assert max(site.longest[0], other.longest[0]) < 8_000_000
+    assert max(site.channel.longest, other.channel.longest) < 8_000_000
     await other.page.context.close()
 
 
@@ -179,7 +179,7 @@ async def test_names_and_contents_that_do_not_fit_are_named(site: World) -> None
 
 async def test_a_disk_that_is_full_leaves_no_half_file(site: World) -> None:
     """What a quota cuts off is named and removed."""
-    await site.session.send(
+    await site.channel.send(
         "Storage.overrideQuotaForOrigin",
         {"origin": "https://site.example", "quotaSize": 5 * 2**20},
     )

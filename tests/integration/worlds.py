@@ -1,18 +1,30 @@
 """Chromium with pages of made-up sites, and a world of our own in each: where scripts read state."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, CDPSession, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
 
-from raypool.browser import library
+from raypool.browser.channels import Message, PageChannel
+from raypool.browser.documents import Document
 from raypool.browser.executable import Kind, find_chromium
 
 KINDS: tuple[Kind, ...] = ("headless_shell", "chromium")
 ORIGIN = "https://site.example"
+
+
+class Recorded(PageChannel):
+    """A session with a page that knows how long its messages were."""
+
+    longest = 0
+
+    async def send(self, method: str, params: Message | None = None) -> Any:
+        """Return what a command answers."""
+        answer = await super().send(method, params)
+        self.longest = max(self.longest, len(str(params)), len(str(answer)))
+        return answer
 
 
 @dataclass(frozen=True)
@@ -20,25 +32,12 @@ class World:
     """A world of our own in a page's document."""
 
     page: Page
-    session: CDPSession
-    context_id: int
-    longest: list[int]
-    """Characters of the longest message so far."""
+    channel: Recorded
+    document: Document
 
     async def call(self, function: str, *args: object) -> Any:
         """Return what one of our functions answers."""
-        await self._evaluate(library.INSTALL)
-        return json.loads(await self._evaluate(library.call(function, *args)))
-
-    async def _evaluate(self, expression: str) -> Any:
-        asked = {"expression": expression, "contextId": self.context_id}
-        how = {"awaitPromise": True, "returnByValue": True}
-        answer = await self.session.send("Runtime.evaluate", asked | how)
-        if "exceptionDetails" in answer:
-            raise RuntimeError(answer["exceptionDetails"]["exception"]["description"])
-        value = answer["result"]["value"]
-        self.longest[0] = max(self.longest[0], len(str(value)), len(expression))
-        return value
+        return await self.document.call(function, *args)
 
 
 @asynccontextmanager
@@ -63,13 +62,19 @@ async def visit(context: BrowserContext, origin: str = ORIGIN) -> Page:
 
 async def world(page: Page, *, framed: bool = False) -> World:
     """Return a world of our own in the document that a page, or its first frame, shows now."""
-    session = await page.context.new_cdp_session(page)
-    tree = (await session.send("Page.getFrameTree"))["frameTree"]
-    frame = (tree["childFrames"][0] if framed else tree)["frame"]
-    made = await session.send(
-        "Page.createIsolatedWorld", {"frameId": frame["id"], "worldName": "test"}
-    )
-    return World(page, session, made["executionContextId"], [0])
+    channel, worlds = Recorded(await page.context.new_cdp_session(page)), dict[int, str]()
+
+    def created(event: Message) -> None:
+        worlds[event["context"]["id"]] = event["context"]["uniqueId"]
+
+    channel.on("Runtime.executionContextCreated", created)
+    await channel.send("Runtime.enable")
+    tree = (await channel.send("Page.getFrameTree"))["frameTree"]
+    frame = (tree["childFrames"][0] if framed else tree)["frame"]["id"]
+    asked = {"frameId": frame, "worldName": "test"}
+    made = (await channel.send("Page.createIsolatedWorld", asked))["executionContextId"]
+    document = Document(channel, made, worlds[made], key="", page=page, main=not framed)
+    return World(page, channel, document)
 
 
 async def fresh(browser: Browser, origin: str = ORIGIN, **options: Any) -> World:
