@@ -135,15 +135,19 @@ async def _contents(
 ) -> tuple[dict[str, str], dict[str, str]]:
     read: defaultdict[str, str] = defaultdict(str)
     lost: dict[str, str] = {}
+    gone: set[str] = set()
     for batch in batches(entries):
         asked = [(p.entry.path, p.entry.size, p.entry.modified, p.start, p.end) for p in batch]
         answers = await document.call("readPieces", asked)
         for piece, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, str):
+            if answer is None:
+                gone.add(piece.entry.path)
+            elif isinstance(answer, str):
                 read[piece.entry.path] += answer
             else:
                 lost[piece.entry.path] = answer["lost"]
-    return {path: content for path, content in read.items() if path not in lost}, lost
+    whole = {path: content for path, content in read.items() if path not in gone | lost.keys()}
+    return whole, lost
 
 
 def _written(contents: Mapping[str, str]) -> Iterator[list[tuple[str, int, str]]]:

@@ -46,6 +46,21 @@ HOLD = """async () => {
   const worker = self.worker = new Worker(URL.createObjectURL(new Blob([source])));
   await new Promise((resolve) => { worker.onmessage = resolve; worker.postMessage(''); });
 }"""
+CHURN = """async () => {
+  self.rounds = 0;
+  const root = await navigator.storage.getDirectory();
+  const churn = async (name) => {
+    for (;; rounds++) {
+      const folder = await root.getDirectoryHandle(name, { create: true });
+      const file = await folder.getFileHandle('inside', { create: true });
+      const stream = await file.createWritable();
+      await stream.write('x'.repeat(rounds % 1000));
+      await stream.close();
+      await root.removeEntry(name, { recursive: true });
+    }
+  };
+  for (const name of ['a', 'b', 'c', 'z']) churn(name);
+}"""
 OWN = {
     "plain.txt": b"hello",
     "empty": b"",
@@ -159,6 +174,18 @@ async def test_a_file_that_a_worker_holds_open_costs_no_other(site: World) -> No
     assert files.lost == {}
     assert files.contents["held"] == "AQID"
     assert await files_mark(site)
+
+
+async def test_a_site_that_never_rests_is_read_all_the_same(site: World) -> None:
+    """What comes and goes meanwhile is no loss, or named; what stays is read each time."""
+    await write(site, {"stays": b"1", "folder/stays": b"1"})
+    await site.page.evaluate(CHURN)
+    for _ in range(20):
+        files = await read_files(site)
+        assert {"stays", "folder/stays"} <= set(files.contents)
+        assert set(files.lost.values()) <= {"it changed meanwhile", "NotReadableError"}
+        assert await files_mark(site)
+    assert await site.page.evaluate("() => rounds > 20"), "it did not rest"
 
 
 async def test_what_is_there_already_is_newer(site: World) -> None:

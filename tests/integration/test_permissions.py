@@ -41,17 +41,18 @@ async def test_each_permission_that_playwright_grants_comes_back(browser: Browse
     """Alone, with everything else denied, as it was; sensors come together."""
     sensors = [([name], SENSORS) for name in (*SENSORS, "ambient-light-sensor")]
     sysex = ["midi", "midi-sysex"]  # the second is nothing without the first
+    site, other = await fresh(browser), await fresh(browser)
     for names, expected in (*(([name], [name]) for name in ALL), *sensors, (sysex, sysex)):
-        site = await fresh(browser)
         await site.page.context.grant_permissions(names, origin=ORIGIN)
         found = await read_permissions(site, ())
         assert found == expected
-        other = await fresh(browser)
         assert await restore_permissions(other.page.context, {ORIGIN: found}) == []
         assert await states(other) == await states(site)
         assert await read_permissions(other, ()) == found
         for one in (site, other):
-            await one.page.context.close()
+            await one.page.context.clear_permissions()
+    for one in (site, other):
+        await one.page.context.close()
 
 
 async def test_what_nobody_granted_is_not_kept(browser: Browser) -> None:

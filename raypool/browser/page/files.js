@@ -2,9 +2,18 @@
 const LONGEST_PATH = 4096;
 const SWAP = '.crswap'; // what is being written: Chromium shows it beside the file that it is to replace
 
+const gone = (error) => {
+  if (error.name !== 'NotFoundError') throw error; // removed while we look: that is no loss
+  return null;
+};
+
 async function* entriesOf(folder, path = '') {
   let empty = true;
-  for await (const [name, handle] of folder.entries()) {
+  const entries = folder.entries();
+  for (;;) {
+    const { value, done } = await entries.next().catch(gone) ?? { done: true };
+    if (done) break;
+    const [name, handle] = value;
     if (name.endsWith(SWAP)) continue;
     empty = false;
     if (handle.kind === 'directory' && path.length < LONGEST_PATH) yield* entriesOf(handle, `${path}${name}/`);
@@ -31,8 +40,8 @@ async function listFiles(most) {
     }
     if (!handle) found.folders.push(path);
     else if (handle.kind === 'directory') found.lost.push([path.slice(0, 80), 'it lies too deep']);
-    else asked.push(handle.getFile().then(
-      ({ size, lastModified }) => found.files.push([path, size, lastModified]),
+    else asked.push(handle.getFile().catch(gone).then(
+      (file) => file && found.files.push([path, file.size, file.lastModified]),
       (error) => found.lost.push([path, error.name])));
   }
   await Promise.all(asked);
@@ -61,8 +70,8 @@ const contentOf = (blob) => new Promise((resolve, reject) => {
   reader.readAsDataURL(blob);
 });
 
-// Returns the base64 of each [path, size, modified, from, to], or { lost: why }: also when the file is not the
-// one that was listed, of which other pieces were read.
+// Returns the base64 of each [path, size, modified, from, to], null when it is gone, or { lost: why }: also when
+// the file is not the one that was listed, of which other pieces were read.
 function readPieces(pieces) {
   return Promise.all(pieces.map(async ([path, size, modified, from, to]) => {
     try {
@@ -70,7 +79,7 @@ function readPieces(pieces) {
       if (file.size !== size || file.lastModified !== modified) return { lost: 'it changed meanwhile' };
       return await contentOf(file.slice(from, to));
     } catch (error) {
-      return { lost: error.name };
+      return error.name === 'NotFoundError' ? null : { lost: error.name };
     }
   }));
 }
