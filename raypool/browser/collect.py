@@ -6,8 +6,7 @@ costs another: what cannot be read now stays as it was, with a warning that name
 """
 
 import asyncio
-import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +15,13 @@ from playwright.async_api import Error as PlaywrightError
 
 from raypool import state
 from raypool.browser.channels import Message, PageChannel
-from raypool.browser.databases import Database, read_database, read_generators, summary
+from raypool.browser.database_reader import DatabaseReader
 from raypool.browser.documents import Document, Documents
+from raypool.browser.failures import first_line
+from raypool.browser.file_reader import FileReader
 from raypool.browser.mirror import Mirror
-from raypool.browser.reading import bounded, first_line, swallow
+from raypool.browser.others import Others
+from raypool.browser.reading import Notes, bounded, swallow
 from raypool.browser.seeding import Seeds
 from raypool.browser.stub import Stub
 from raypool.browser.tabs import Tabs
@@ -30,11 +32,6 @@ log = get_logger(__name__)
 
 COLLECT_TIMEOUT_S = 30.0
 DOCUMENT_TIMEOUT_S = 3.0
-DATABASE_TIMEOUT_S = 30.0
-SMALL_BYTES = 64 * 1024
-"""Databases up to this size are read at every command's end, whatever the events said."""
-REST = 50
-"""A database that took a second to read is not read again, unasked, for so many seconds."""
 
 
 @dataclass
@@ -57,6 +54,7 @@ class Collector:
         context_id: The context's id in CDP.
         parts: The state that it starts from.
         scripted: Whether pages may run scripts.
+        given: The ``permissions`` that the context was made with.
     """
 
     def __init__(
@@ -67,6 +65,7 @@ class Collector:
         parts: Mapping[str, bytes],
         *,
         scripted: bool = True,
+        given: Collection[str] = (),
     ) -> None:
         self._context, self._cdp, self._context_id = context, cdp, context_id
         self.changed = asyncio.Event()
@@ -75,15 +74,14 @@ class Collector:
         self.tabs = Tabs()
         self.stub = Stub(context, cdp, context_id)
         self.documents = Documents(self)
-        self._warnings: dict[str, str] = {}
-        self.seeds = Seeds(context, self.mirror, self.stub, self._warn, scripted=scripted)
+        self._notes = Notes()
+        self.seeds = Seeds(context, self.mirror, self.stub, self._notes, scripted=scripted)
+        self._databases = DatabaseReader(self.documents, self.mirror, self.stub, self._notes)
+        self._files = FileReader(self.documents, self.mirror, self._notes)
+        self._others = Others(context, self.documents, self.mirror.whole, self._notes, given)
         self._unread: dict[Document, None] = {}
         self._arriving: set[Document] = set()
         """Their storage may not be complete yet."""
-        self._databases: dict[tuple[str, str], None] = {}
-        self._lists: set[str] = set()
-        self._usage: dict[str, int] = {}
-        self._not_before: dict[tuple[str, str], float] = {}
         self._asked: dict[Document, asyncio.Future[Any]] = {}
         self._cookies: list[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +90,7 @@ class Collector:
 
     async def begin(self) -> None:
         """Follow every page from now on. Call it before the first is opened."""
+        await self._others.restore()
         self._context.on("page", self._page_opened)
         await self.seeds.begin()
 
@@ -117,7 +116,7 @@ class Collector:
             self.stub.opened(document)
             return
         if document.fresh:
-            self._lists.add(document.key)
+            self._databases.changed(document.key, None)
         self._arriving.add(document)
         self._give(self._arrive(document))
 
@@ -163,13 +162,9 @@ class Collector:
 
     def databases_changed(self, page: Any, key: str, database: str | None) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
-        if self.stub.is_own(page):
-            return
-        if database is None:
-            self._lists.add(key)
-        else:
-            self._databases[key, database] = None
-        self.changed.set()
+        if not self.stub.is_own(page):
+            self._databases.changed(key, database)
+            self.changed.set()
 
     def _page_opened(self, page: Page) -> None:
         page.on("close", self._page_closed)
@@ -191,6 +186,7 @@ class Collector:
         tree = await with_page.send("Page.getFrameTree")
         await self.documents.follow(with_page, page, tree["frameTree"]["frame"]["id"])
         self.stub.followed(page)
+        await self._others.follow(with_page)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -209,9 +205,11 @@ class Collector:
             self.changed.clear()
             await self._read_cookies()  # also a fence: events of before it have arrived after it
             await self._read_documents(everything=everything)
-            await self._read_databases(everything=everything)
+            await self._databases.read(self.seeds.pending, everything=everything)
+            await self._files.read(self.seeds.pending, everything=everything)
+            await self._others.read(everything=everything)
             self.mirror.whole[state.TABS] = self.tabs.part(self.pages, active)
-            return Collected(self.mirror.parts, sorted(self._warnings.values()))
+            return Collected(self.mirror.parts, self._notes.lines)
 
     async def _read_cookies(self) -> None:
         answer = await bounded(
@@ -233,24 +231,24 @@ class Collector:
         return not self.stub.is_own(document.page) and document not in self._arriving
 
     async def _read_document(self, document: Document) -> None:
-        site = f"{document.key} ({id(document.page)})"
+        about = f"{document.key} ({id(document.page)})"
         asked = self._asked.get(document)
-        if asked is None or asked.done():
-            asked = self._asked[document] = asyncio.ensure_future(
-                document.call("look", document.epochs)
-            )
+        if asked is None:
+            asked = asyncio.ensure_future(document.call("look", document.epochs))
+            self._asked[document] = asked
         done, _ = await asyncio.wait({asked}, timeout=DOCUMENT_TIMEOUT_S)
-        if not done:
+        document.silent = not done
+        if not done:  # not asked again: calls that a hung page does not answer must not pile up
             asked.add_done_callback(swallow)
             self._unread[document] = None
-            self._warn(site, f"{document.key} does not answer: it is kept as it was")
+            self._notes.say(about, f"{document.key} does not answer: it is kept as it was")
             return
         del self._asked[document]
-        self._warnings.pop(site, None)
-        try:
-            self._take(document, asked.result())
-        except Exception as error:  # noqa: BLE001 -- a document that is gone costs itself, nothing else
+        self._notes.say(about, None)
+        if error := asked.exception():
             log.debug("a document was not read", key=document.key, error=first_line(error))
+        else:
+            self._take(document, asked.result())
 
     def _take(self, document: Document, found: Mapping[str, Any]) -> None:
         if told := found["local"]:
@@ -270,116 +268,6 @@ class Collector:
             document.epochs["session"] = told["epoch"]
         if document.main:
             self.tabs.scrolled(document.page, found["scroll"])
-
-    # -- databases -----------------------------------------------------------------------------
-
-    async def _read_databases(self, *, everything: bool) -> None:
-        for key in await self._keys_to_list(everything=everything):
-            await self._list_databases(key)
-        now = time.monotonic()
-        due = dict(self._databases)
-        if everything:
-            small = {
-                (key, name): None
-                for key in {document.key for document in self.documents} - self.seeds.pending
-                for name in self.mirror.databases(key)
-                if self.mirror.size(self.mirror.records(key, name)) <= SMALL_BYTES
-            }
-            due |= small
-        for key, name in due:
-            if everything or self._not_before.get((key, name), 0.0) <= now:
-                self._databases.pop((key, name), None)
-                await self._read_database(key, name)
-
-    async def _keys_to_list(self, *, everything: bool) -> set[str]:
-        keys, self._lists = self._lists, set()
-        if everything:
-            keys |= {document.key for document in self.documents}
-        return keys - self.seeds.pending
-
-    async def _list_databases(self, key: str) -> None:
-        try:
-            document = self._document(key)
-            if document is None and not await self._has_others(key):
-                return
-            names = await self._ask(document, key, "databaseNames")
-        except Exception as error:  # noqa: BLE001 -- as in _read_document
-            if self.mirror.databases(key):  # else it may be a frame that may use none
-                self._warn(f"{key} list", f"databases of {key} are kept: {first_line(error)}")
-            return
-        self._warnings.pop(f"{key} list", None)
-        for name in self.mirror.databases(key) - set(names):
-            self.mirror.drop_database(key, name)
-        for name in set(names) - self.mirror.databases(key):
-            self._databases[key, name] = None
-
-    async def _read_database(self, key: str, name: str) -> None:
-        began = time.monotonic()
-        what = f"database {name!r} of {key}"
-        try:
-            found = await bounded(self._database(key, name), DATABASE_TIMEOUT_S, what)
-        except Exception as error:  # noqa: BLE001 -- as in _read_document
-            self._warn(what, f"{what} is kept as it was: {first_line(error)}")
-            return
-        self._not_before[key, name] = time.monotonic() + REST * (time.monotonic() - began)
-        if found is None:
-            self.mirror.drop_database(key, name)
-        if found and found.lost:
-            self._warn(what, f"{what} is kept without {summary(found.lost)}")
-        else:
-            self._warnings.pop(what, None)
-
-    async def _database(self, key: str, name: str) -> Database | None:
-        document = self._document(key)
-        if document is None:
-            async with self.stub.document(key) as own:
-                return await self._take_database(own, key, name)
-        return await self._take_database(document, key, name)
-
-    async def _take_database(self, document: Document, key: str, name: str) -> Database | None:
-        found = await read_database(document, name)
-        if found is None:
-            return None
-        known = self.mirror.shape(key, name)
-        before = self.mirror.parts
-        self._take_records(key, name, found)
-        if _without_generators(known) == found.shape and self.mirror.parts == before:
-            return found
-        await read_generators(document, name, found.shape)
-        self.mirror.set_shape(key, name, found.shape)
-        return found
-
-    def _take_records(self, key: str, name: str, found: Database) -> None:
-        for store, records in found.records.items():
-            self.mirror.replace(Area(Kind.RECORDS, key, name, store), records)
-
-    def _document(self, key: str) -> Document | None:
-        answering = (d for d in self.documents.of(key) if d not in self._asked)
-        return next(answering, None)
-
-    async def _ask(self, document: Document | None, key: str, function: str) -> Any:
-        if document is None:
-            async with self.stub.document(key) as own:
-                return await bounded(own.call(function), DOCUMENT_TIMEOUT_S, key)
-        return await bounded(document.call(function), DOCUMENT_TIMEOUT_S, key)
-
-    async def _has_others(self, key: str) -> bool:
-        """Tell whether a storage key that no open document has may have other databases by now."""
-        anybody = next(iter(self.documents), None)
-        if anybody is None:
-            return True
-        asking = anybody.channel.send(
-            "Storage.getUsageAndQuota", {"origin": Area(Kind.LOCAL, key).origin}
-        )
-        answer = await bounded(asking, DOCUMENT_TIMEOUT_S, key)
-        used = {one["storageType"]: one["usage"] for one in answer["usageBreakdown"]}["indexeddb"]
-        before, self._usage[key] = self._usage.get(key, 0), used
-        return bool(used != before)
-
-    # -- small things --------------------------------------------------------------------------
-
-    def _warn(self, about: str, text: str) -> None:
-        self._warnings[about] = text
 
     def _give(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -401,13 +289,6 @@ def _change(items: dict[str, str], change: Message) -> None:
         items.pop(change["key"], None)
     else:
         items.clear()
-
-
-def _without_generators(shape: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if shape is None:
-        return None
-    stores = [{k: v for k, v in store.items() if k != "next"} for store in shape["stores"]]
-    return {**shape, "stores": stores}
 
 
 def _cookie_order(cookie: Mapping[str, Any]) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Document:
     """Whether its databases were not watched yet when it opened."""
     epochs: dict[str, int] = field(default_factory=lambda: {"local": -1, "session": -1})
     """What it told last of a storage, see ``changesOf`` in storages.js."""
+    silent: bool = False
+    """Whether it owes an answer: its page hangs, or works hard."""
     _equipped: bool = False
 
     async def call(self, function: str, *args: object) -> Any:
@@ -123,6 +125,29 @@ class Documents:
             for document in reversed(self._open.values())
             if document.key == key and page in {None, document.page}
         ]
+
+    def answering(self, key: str, *, main: bool = False) -> Document | None:
+        """Return an open document of a storage key that is not known to hang; None without one.
+
+        Args:
+            key: The storage key.
+            main: Whether it must be what its tab shows.
+        """
+        fit = (d for d in self.of(key) if not d.silent and (d.main or not main))
+        return next(fit, None)
+
+    async def usage(self, origin: str, kind: str) -> int | None:
+        """Return the bytes that an origin's storage of a kind takes; None when nobody can say.
+
+        Args:
+            origin: It needs no open document.
+            kind: ``indexeddb``, ``file_systems`` and others of ``Storage.StorageType``.
+        """
+        anybody = next(iter(self), None)
+        if anybody is None:
+            return None
+        answer = await anybody.channel.send("Storage.getUsageAndQuota", {"origin": origin})
+        return int({u["storageType"]: u["usage"] for u in answer["usageBreakdown"]}[kind])
 
     async def follow(self, channel: Channel, page: Any, main_frame: str | None) -> None:
         """Follow what opens in a page, or (*main_frame* None) in a frame with a process of its own."""

@@ -6,7 +6,8 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent / "page"
 _FUNCTIONS = (
     "databaseNames", "databaseOf", "recordsOf", "nextKey", "makeDatabase", "putRecords",
-    "look", "fillStorage",
+    "look", "fillStorage", "listFiles", "markFiles", "readPieces", "writePieces",
+    "permissionStates", "findLimits",
 )  # fmt: skip
 
 
@@ -16,7 +17,8 @@ def _read(name: str) -> str:
 
 OBSERVER = _read("observer.js")
 SEED = _read("seed.js")
-_SOURCE = "\n".join(map(_read, ("values.js", "databases.js", "storages.js")))
+_FILES = ("values", "databases", "storages", "files", "permissions", "limits")
+_SOURCE = "\n".join(_read(f"{name}.js") for name in _FILES)
 
 INSTALL = (
     f"globalThis.raypool ??= (() => {{ {_SOURCE}\nreturn {{ {', '.join(_FUNCTIONS)} }}; }})(); 0"
@@ -29,5 +31,7 @@ def call(function: str, *args: object) -> str:
 
     JSON text and not a value: CDP's own values lose half surrogate pairs, -0 and the like.
     """
-    inside = ", ".join(json.dumps(arg) for arg in args)
-    return f"(async () => JSON.stringify(await raypool.{function}({inside})) ?? 'null')()"
+    inside = json.dumps(
+        json.dumps(args)
+    )  # parsed by the page: "__proto__" is a name like any other
+    return f"(async () => JSON.stringify(await raypool.{function}(...JSON.parse({inside}))) ?? 'null')()"

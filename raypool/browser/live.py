@@ -221,7 +221,14 @@ async def launch(
         context_id = await _context_id(started.cdp)
         await set_cookies(started.cdp, context_id, parts, warnings)
         scripted = spec.context.get("java_script_enabled") is not False
-        collector = Collector(context, started.cdp, context_id, parts, scripted=scripted)
+        collector = Collector(
+            context,
+            started.cdp,
+            context_id,
+            parts,
+            scripted=scripted,
+            given=options.get("permissions") or (),
+        )
         await collector.begin()
     except PlaywrightError as error:
         why = start_failed if await takes(started.browser, spec.context) else unfit

@@ -28,12 +28,25 @@ async def bounded(call: Awaitable[T], seconds: float, what: str) -> T:
     return task.result()
 
 
-def first_line(error: BaseException) -> str:
-    """Return what an error says, short enough for a line."""
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-
-
 def swallow(task: "asyncio.Future[Any]") -> None:
     """Take note of an answer that nobody waits for any more."""
     if not task.cancelled():
         task.exception()
+
+
+class Notes:
+    """What people should know about a state: one line for each thing that is not as it should be."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, str] = {}
+
+    @property
+    def lines(self) -> list[str]:
+        """All of them, in order."""
+        return sorted(self._lines.values())
+
+    def say(self, about: str, line: str | None) -> None:
+        """Note *line* about a thing, in place of what was said before; None: it is well."""
+        self._lines.pop(about, None)
+        if line is not None:
+            self._lines[about] = line

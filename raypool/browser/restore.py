@@ -10,7 +10,7 @@ from playwright.async_api import Error as PlaywrightError
 
 from raypool import state
 from raypool.browser.collect import Collector
-from raypool.browser.reading import first_line
+from raypool.browser.failures import first_line
 
 TAB_TIMEOUT_MS = 15_000
 # What `Storage.setCookies` takes (Network.CookieParam); the rest of a cookie is derived from it.

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from playwright.async_api import BrowserContext, Page, Route
@@ -20,8 +20,10 @@ from raypool import state
 from raypool.browser import library
 from raypool.browser.databases import write_database
 from raypool.browser.documents import Document
+from raypool.browser.failures import first_line
+from raypool.browser.files import write_files
 from raypool.browser.mirror import Mirror
-from raypool.browser.reading import first_line
+from raypool.browser.reading import Notes
 from raypool.browser.stub import Stub
 from raypool.logs import get_logger
 from raypool.state import Area, Kind
@@ -39,7 +41,7 @@ class Seeds:
         context: The business's context, no page opened yet.
         mirror: Holds the state.
         stub: Opens the documents that databases are written from.
-        warn: Called with what could not be put back, and why.
+        notes: Takes what could not be put back.
         scripted: Whether pages may run scripts; where they may not ours do not run before them either.
     """
 
@@ -48,11 +50,11 @@ class Seeds:
         context: BrowserContext,
         mirror: Mirror,
         stub: Stub,
-        warn: Callable[[str, str], None],
+        notes: Notes,
         *,
         scripted: bool,
     ) -> None:
-        self._context, self._mirror, self._stub, self._warn = context, mirror, stub, warn
+        self._context, self._mirror, self._stub, self._notes = context, mirror, stub, notes
         self._scripted = scripted
         by_script, rest = _fitting(mirror, SCRIPT_BYTES)
         self._local = by_script
@@ -156,7 +158,7 @@ class Seeds:
                 if key in self.pending:
                     await self._fill(document, key)
         except Exception as error:  # noqa: BLE001 -- what fails costs itself; the page may go on
-            self._warn(key, f"databases of {key} were not put back: {first_line(error)}")
+            self._notes.say(key, f"databases of {key} were not put back: {first_line(error)}")
         finally:
             self.pending.discard(key)
 
@@ -165,15 +167,20 @@ class Seeds:
         if local and key not in self._local:
             await document.call("fillStorage", "local", list(local.items()))
         for name in sorted(self._mirror.databases(key)):
-            shape = self._mirror.shape(key, name)
-            records = {a.store: self._mirror.items(a) for a in self._mirror.records(key, name)}
-            try:
-                await write_database(document, name, shape, records)
-            except Exception as error:  # noqa: BLE001 -- one bad database costs itself
-                self._warn(
-                    f"db:{key}#{name}",
-                    f"database {name!r} of {key} was not put back: {first_line(error)}",
-                )
+            await self._fill_database(document, key, name)
+        if files := self._mirror.items(Area(Kind.FILES, key)):
+            for path, why in (await write_files(document, files)).items():
+                line = f"file {path!r} of {key} was not put back: {why}"
+                self._notes.say(f"files:{key}/{path}", line)
+
+    async def _fill_database(self, document: Document, key: str, name: str) -> None:
+        shape = self._mirror.shape(key, name)
+        records = {a.store: self._mirror.items(a) for a in self._mirror.records(key, name)}
+        try:
+            await write_database(document, name, shape, records)
+        except Exception as error:  # noqa: BLE001 -- one bad database costs itself
+            line = f"database {name!r} of {key} was not put back: {first_line(error)}"
+            self._notes.say(f"db:{key}#{name}", line)
 
 
 async def _exchanged(added: "asyncio.Task[Any] | None", old: "asyncio.Task[Any] | None") -> None:

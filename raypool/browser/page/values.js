@@ -50,13 +50,17 @@ async function encodeObject(value, kind, inner) {
     case 'Map': return { $: 'map', v: await all([...value].flat()) };
     case 'Set': return { $: 'set', v: await all(value) };
     case 'Boolean': case 'Number': case 'String': case 'BigInt': return { $: 'boxed', v: await inner(value.valueOf()) };
-    case 'ArrayBuffer': return { $: 'buffer', v: toBase64(value) };
+    case 'ArrayBuffer':
+      return { $: 'buffer', v: toBase64(value), ...(value.resizable && { most: value.maxByteLength }) };
     case 'Blob': return { $: 'blob', type: value.type, v: toBase64(await value.arrayBuffer()) };
     case 'File':
       return { $: 'file', name: value.name, type: value.type, modified: value.lastModified,
         v: toBase64(await value.arrayBuffer()) };
-    case 'Error': case 'DOMException':
-      return { $: 'error', name: value.name, message: value.message, stack: value.stack };
+    case 'Error':
+      return { $: 'error', name: value.name, stack: value.stack,
+        ...(Object.hasOwn(value, 'message') && { message: value.message }),
+        ...('cause' in value && { cause: await inner(value.cause) }) };
+    case 'DOMException': return { $: 'exception', name: value.name, message: value.message };
     case 'CryptoKey': return encodeKey(value);
   }
   if (TYPED.includes(kind)) {
@@ -106,11 +110,12 @@ async function decode(data, seen = []) {
     case 'map': return fillMap(place(new Map()), data.v, seen);
     case 'set': return fillSet(place(new Set()), data.v, seen);
     case 'boxed': return place(Object(await decode(data.v)));
-    case 'buffer': return place(fromBase64(data.v));
+    case 'buffer': return place(decodeBuffer(data));
     case 'blob': return place(new Blob([fromBase64(data.v)], { type: data.type }));
     case 'file':
       return place(new File([fromBase64(data.v)], data.name, { type: data.type, lastModified: data.modified }));
-    case 'error': return place(decodeError(data));
+    case 'error': return withCause(place(decodeError(data)), data, seen);
+    case 'exception': return place(new DOMException(data.message, data.name));
     case 'key': return place(await crypto.subtle.importKey('jwk', data.jwk, await decode(data.algorithm), true, data.usages));
     case 'view': {
       const index = seen.push(null) - 1; // the view was met before its buffer
@@ -139,6 +144,22 @@ async function fillMap(made, flat, seen) {
 
 async function fillSet(made, items, seen) {
   for (const item of items) made.add(await decode(item, seen));
+  return made;
+}
+
+function decodeBuffer({ v, most }) {
+  const content = fromBase64(v);
+  if (most === undefined) return content;
+  const made = new ArrayBuffer(content.byteLength, { maxByteLength: most });
+  new Uint8Array(made).set(new Uint8Array(content));
+  return made;
+}
+
+async function withCause(made, data, seen) {
+  if ('cause' in data) {
+    const cause = { value: await decode(data.cause, seen), writable: true, configurable: true };
+    Object.defineProperty(made, 'cause', cause);
+  }
   return made;
 }
 
