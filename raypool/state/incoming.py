@@ -8,7 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raypool.errors import ErrorCodes, create_error
-from raypool.state.areas import COOKIES, TABS
+from raypool.state.areas import COOKIES, TABS, Area, Kind, key_of
+from raypool.state.buckets import Buckets
+from raypool.state.databases import from_playwright_database
+from raypool.state.files import from_playwright_files
 from raypool.state.form import encode
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -30,7 +33,10 @@ def parts_from_json(cookies_json: str | None, storage_json: str | None) -> dict[
     parts: dict[str, bytes] = {}
     if storage_json is not None:
         storage = _loaded(storage_json, "storage_json", dict)
-        parts |= _storage_parts(storage)
+        try:
+            parts |= _storage_parts(storage)
+        except RecursionError as error:
+            raise _refused("storage_json", "it is nested too deeply") from error
         if isinstance(storage.get("cookies"), list):
             parts[COOKIES] = _cookies(storage["cookies"], "storage_json")
     if cookies_json is not None:
@@ -43,6 +49,8 @@ def _loaded(text: str, name: str, kind: type) -> Any:
         value = json.loads(text)
     except (TypeError, ValueError) as error:
         raise _refused(name, "it is not JSON") from error
+    except RecursionError as error:
+        raise _refused(name, "it is nested too deeply") from error
     if not isinstance(value, kind):
         raise _refused(name, f"it must be a JSON {'list' if kind is list else 'object'}")
     return value
@@ -77,22 +85,45 @@ def _cdp_cookie(cookie: Any, name: str) -> dict[str, Any]:
 
 def _storage_parts(storage: dict[str, Any]) -> dict[str, bytes]:
     if isinstance(storage.get("origins"), list):
-        return {storage_part(_origin(entry)): _origin_part(entry) for entry in storage["origins"]}
-    origin = _origin(storage)
-    items = [{"name": k, "value": v} for k, v in _items(storage, "localStorage").items()]
-    parts = {storage_part(origin): encode({"localStorage": items, "indexedDB": []})}
+        entries = {key_of(_origin(entry)): entry for entry in storage["origins"]}
+        return {
+            n: d for key, entry in entries.items() for n, d in _origin_parts(key, entry).items()
+        }
+    key = key_of(_origin(storage))
+    parts = _local_part(key, _items(storage, "localStorage"))
     if session := _items(storage, "sessionStorage"):
-        tab = {"url": origin, "scroll": [0, 0], "sessionStorage": {origin: session}}
+        tab = {"url": key, "scroll": [0, 0], "sessionStorage": {key: session}}
         parts[TABS] = encode({"active": 0, "tabs": [tab]})
     return parts
 
 
-def _origin_part(entry: dict[str, Any]) -> bytes:
-    kept = {"localStorage": [], "indexedDB": []} | {k: v for k, v in entry.items() if k != "origin"}
-    for name in ("localStorage", "indexedDB"):
-        if not isinstance(kept[name], list):
-            raise _refused("storage_json", f"inside origins, {name} must be a list")
-    return encode(kept)
+def _origin_parts(key: str, entry: dict[str, Any]) -> dict[str, bytes]:
+    lists = {name: entry.get(name) or [] for name in ("localStorage", "indexedDB", "opfs")}
+    for name, inner in lists.items():
+        if not (isinstance(inner, list) and all(isinstance(item, dict) for item in inner)):
+            raise _refused("storage_json", f"inside origins, {name} must be a list of objects")
+    items = {item.get("name"): item.get("value") for item in lists["localStorage"]}
+    if not all(isinstance(text, str) for item in items.items() for text in item):
+        raise _refused(
+            "storage_json", "each item of localStorage needs a name and a value, as text"
+        )
+    parts = _local_part(key, items)
+    try:
+        for database in lists["indexedDB"]:
+            parts |= from_playwright_database(key, database)
+        files = Buckets(Area(Kind.FILES, key).name)
+        files.replace(from_playwright_files(lists["opfs"]))
+    except ValueError as error:
+        raise _refused("storage_json", f"inside origins, {entry['origin']}: {error}") from error
+    return parts | files.parts
+
+
+def _local_part(key: str, items: Mapping[str, str]) -> dict[str, bytes]:
+    """Return localStorage; an empty one too is a part, which says that there is nothing."""
+    area = Area(Kind.LOCAL, key)
+    buckets = Buckets(area.name)
+    buckets.replace(items)
+    return buckets.parts or {f"{area.name}#0/1": b"{}"}
 
 
 def _items(storage: dict[str, Any], area: str) -> dict[str, str]:

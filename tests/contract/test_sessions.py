@@ -350,7 +350,7 @@ async def test_cookies_of_another_service_become_a_checkpoint(stores: Stores) ->
     assert (changed.checkpoint_version, changed.version) == (2, 1)
     found = await stores.checkpoints.load(made.id)
     assert found is not None
-    assert set(found.parts) == {COOKIES, "storage:https://example.com"}
+    assert set(found.parts) == {COOKIES, "local:https://example.com/#0/1"}
     assert decode(COOKIES, found.parts[COOKIES])[0]["value"] == "x"
     assert await stores.leases.get("b") is None
 

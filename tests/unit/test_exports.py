@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from raypool import exportfile, exports, state
 from raypool.errors import CheckpointCorrupt, ConfigurationError, ErrorCodes
 from raypool.exports import Cost, Export, ExportHead, open_export, seal_export
-from raypool.storage_state import (
+from raypool.state.storage_state import (
     from_storage_state,
     is_storage_state,
     left_out,
@@ -35,9 +35,7 @@ COOKIE = {
 }  # fmt: skip
 PARTS = {
     "cookies": state.encode([COOKIE]),
-    "storage:https://a.example": state.encode(
-        {"localStorage": [{"name": "k", "value": "v"}], "indexedDB": []}
-    ),
+    "local:https://a.example/#0/1": state.encode({"k": "v"}),
     "tabs": state.encode({"active": 0, "tabs": []}),
 }
 
@@ -215,7 +213,7 @@ def test_a_file_is_known_by_its_content() -> None:
     assert exportfile.parse(sealed, "pass", None) == export
     plain = exportfile.parse(exportfile.render(export, None), None, "c")
     assert (plain.about.business_id, plain.about.version) == ("c", 0)
-    assert set(plain.parts) == {"cookies", "storage:https://a.example"}
+    assert set(plain.parts) == {"cookies", "local:https://a.example/#0/1"}
     bom = b"\xef\xbb\xbf" + exportfile.render(export, None)
     assert exportfile.parse(bom, None, "c").parts == plain.parts
 
