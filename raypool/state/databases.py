@@ -9,7 +9,7 @@ from raypool.state.areas import Area, Kind
 from raypool.state.buckets import Buckets
 from raypool.state.form import encode
 from raypool.state.record_keys import as_key, generated_after, key_in, key_order
-from raypool.state.values import Unfit, from_json, from_playwright, is_plain, to_playwright
+from raypool.state.values import Unfit, from_json, from_playwright, to_json, to_playwright
 
 Records = Mapping[str, Any]
 """By the JSON of their key: both in our encoding."""
@@ -72,7 +72,10 @@ def _record(path: str | list[str] | None, key: Any, value: Any) -> dict[str, Any
 
 
 def _named(name: str, value: Any) -> dict[str, Any]:
-    return {name: value} if is_plain(value) else {f"{name}Encoded": to_playwright(value)}
+    try:
+        return {name: to_json(value)}
+    except Unfit:
+        return {f"{name}Encoded": to_playwright(value)}
 
 
 def from_playwright_database(key: str, database: Mapping[str, Any]) -> dict[str, bytes]:

@@ -31,11 +31,22 @@ class Unfit(Exception):
     """Playwright has no form for a value; the message is what it is."""
 
 
-def is_plain(value: Any) -> bool:
-    """Tell whether a value of ours is JSON that stands for itself."""
-    if isinstance(value, dict):
-        return "$" not in value and all(map(is_plain, value.values()))
-    return all(map(is_plain, value)) if isinstance(value, list) else True
+def to_json(value: Any) -> Any:
+    """Return a value of ours as JSON that stands for itself.
+
+    Raises:
+        Unfit: It is more than that.
+    """
+    if isinstance(value, list):
+        return [to_json(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("$", "object") != "object":
+        raise Unfit("value that is more than JSON")
+    fields = dict(value["v"] if "$" in value else value)
+    if "__proto__" in fields:
+        raise Unfit("field named __proto__")
+    return {name: to_json(inner) for name, inner in fields.items()}
 
 
 def to_playwright(value: Any) -> Any:
