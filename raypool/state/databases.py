@@ -133,14 +133,14 @@ def _store_shape(store: Mapping[str, Any], records: list[tuple[Any, Any]]) -> di
         }
         for index in _listed(store, "indexes")
     ]
-    numbered = store.get("autoIncrement") is True
-    return {
+    shape = {
         "name": _text(store, "name"),
         "keyPath": _path(store),
-        "autoIncrement": numbered,
-        "next": generated_after(key for key, _ in records) if numbered else None,
+        "autoIncrement": store.get("autoIncrement") is True,
         "indexes": indexes,
     }
+    following = generated_after(key for key, _ in records)
+    return shape | ({"next": following} if shape["autoIncrement"] else {})
 
 
 def _path(of: Mapping[str, Any]) -> str | list[str] | None:

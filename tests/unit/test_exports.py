@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from raypool import exportfile, exports, state
 from raypool.errors import CheckpointCorrupt, ConfigurationError, ErrorCodes
 from raypool.exports import Cost, Export, ExportHead, open_export, seal_export
+from raypool.state import Area, Kind
 from raypool.state.storage_state import (
     from_storage_state,
     is_storage_state,
@@ -118,6 +119,13 @@ def test_a_state_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -
         exportfile.render(large, "pass")
     with pytest.raises(ConfigurationError, match="at most 1000 fit"):
         exportfile.render(Export(ABOUT, {"cookies": state.encode([COOKIE] * 10)}), None)
+
+
+def test_a_site_may_call_its_databases_whatever_it_likes() -> None:
+    """A part's name is as long as that; the session can be exported all the same."""
+    name = Area(Kind.DATABASE, "https://a.example/", "\u6f22\ud800" * 5000).name
+    export = Export(ABOUT, {name: b"{}"})
+    assert open_export(seal_export(export, "pass", QUICK), "pass") == export
 
 
 def test_a_small_file_cannot_become_a_large_state(monkeypatch: pytest.MonkeyPatch) -> None:
