@@ -8,13 +8,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raypool.errors import ErrorCodes, create_error
-from raypool.state.areas import COOKIES, TABS, Area, Kind, key_of
+from raypool.state.areas import COOKIES, CREDENTIALS, TABS, Area, Kind, key_of
 from raypool.state.buckets import Buckets
 from raypool.state.databases import from_playwright_database
 from raypool.state.files import from_playwright_files
 from raypool.state.form import encode
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_PASSKEY = ("id", "rpId", "userHandle", "privateKey", "publicKey")
 _SAME_SITE = {"no_restriction": "None", "none": "None", "lax": "Lax", "strict": "Strict"}
 
 
@@ -39,6 +40,8 @@ def parts_from_json(cookies_json: str | None, storage_json: str | None) -> dict[
             raise _refused("storage_json", "it is nested too deeply") from error
         if isinstance(storage.get("cookies"), list):
             parts[COOKIES] = _cookies(storage["cookies"], "storage_json")
+        if storage.get("credentials"):
+            parts[CREDENTIALS] = _passkeys(storage["credentials"])
     if cookies_json is not None:
         parts[COOKIES] = _cookies(_loaded(cookies_json, "cookies_json", list), "cookies_json")
     return parts
@@ -80,7 +83,34 @@ def _cdp_cookie(cookie: Any, name: str) -> dict[str, Any]:
     dated = isinstance(expires, int | float) and 0 < expires < math.inf
     kept["expires"] = expires if dated else -1
     same_site = _SAME_SITE.get(str(cookie.get("sameSite") or "").lower())
-    return kept | ({"sameSite": same_site} if same_site else {})
+    return kept | _partition(cookie) | ({"sameSite": same_site} if same_site else {})
+
+
+def _passkeys(passkeys: Any) -> bytes:
+    if not isinstance(passkeys, list):
+        raise _refused("storage_json", "its credentials must be a list")
+    return encode(sorted(map(_passkey, passkeys), key=lambda passkey: passkey["id"]))
+
+
+def _passkey(passkey: Any) -> dict[str, Any]:
+    """Return a virtual passkey with the fields that Playwright gives it."""
+    given = passkey if isinstance(passkey, dict) else {}
+    kept = {name: given.get(name) for name in _PASSKEY} | {"signCount": given.get("signCount", 0)}
+    if not (all(isinstance(kept[n], str) for n in _PASSKEY) and type(kept["signCount"]) is int):
+        raise _refused(
+            "storage_json", f"each of its credentials needs {', '.join(_PASSKEY)} as text"
+        )
+    return kept
+
+
+def _partition(cookie: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the partition of a cookie as CDP spells it, from CDP's or Playwright's spelling."""
+    key = cookie.get("partitionKey")
+    if isinstance(key, str) and key:
+        ancestor = cookie.get("_crHasCrossSiteAncestor") is True
+        return {"partitionKey": {"topLevelSite": key, "hasCrossSiteAncestor": ancestor}}
+    fits = isinstance(key, dict) and key.keys() == {"topLevelSite", "hasCrossSiteAncestor"}
+    return {"partitionKey": key} if fits else {}
 
 
 def _storage_parts(storage: dict[str, Any]) -> dict[str, bytes]:

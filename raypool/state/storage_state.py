@@ -1,4 +1,4 @@
-"""A saved state as Playwright's own ``storage_state``: cookies and the storage of origins. Pure.
+"""A saved state as Playwright's own ``storage_state``: cookies, storage of origins, passkeys. Pure.
 
 What it has no place for is left out: tabs, sessionStorage, the storage of frames under other sites,
 values that its encoding lacks, and a cookie's priority and source.
@@ -27,8 +27,13 @@ def to_storage_state(parts: Mapping[str, bytes]) -> dict[str, Any]:
         CheckpointCorrupt: A part is not what raypool writes.
     """
     saved = state.decode(state.COOKIES, parts[state.COOKIES]) if state.COOKIES in parts else []
-    origins = [entry for entry, _ in _origins(by_area(parts))]
-    return {"cookies": [_cookie(cookie) for cookie in saved], "origins": origins}
+    shown = {
+        "cookies": [_cookie(cookie) for cookie in saved],
+        "origins": [entry for entry, _ in _origins(by_area(parts))],
+    }
+    if state.CREDENTIALS in parts:
+        shown["credentials"] = state.decode(state.CREDENTIALS, parts[state.CREDENTIALS])
+    return shown
 
 
 def left_out(parts: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -40,7 +45,7 @@ def left_out(parts: Mapping[str, bytes]) -> tuple[str, ...]:
         CheckpointCorrupt: A part is not what raypool writes.
     """
     areas = by_area(parts)
-    whole = {part for part in parts if Area.of(part) is None} - {state.COOKIES}
+    whole = {part for part in parts if Area.of(part) is None} - {state.COOKIES, state.CREDENTIALS}
     foreign = {area.name for area in areas if not area.first_party}
     inside = [what for _, lost in _origins(areas) for what in lost]
     return (*sorted(whole | foreign | _orphans(areas)), *inside)

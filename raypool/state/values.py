@@ -138,10 +138,14 @@ class _Writer:
         return self._leaf({"r": {"p": source, "f": flags}})
 
     def error(self, value: dict[str, Any]) -> Any:
-        named = {"n": value["name"], "m": value["message"], "s": value.get("stack")}
+        if "cause" in value:
+            raise Unfit("Error with a cause")
+        named = {"n": value["name"], "m": value.get("message", ""), "s": value.get("stack")}
         return self._leaf({"e": {k: v for k, v in named.items() if v is not None}})
 
     def buffer(self, value: dict[str, Any]) -> Any:
+        if "most" in value:
+            raise Unfit("ArrayBuffer that can grow")
         return self._leaf({"ab": {"b": value["v"]}})
 
     def view(self, value: dict[str, Any]) -> Any:
@@ -193,7 +197,7 @@ _WRITERS: dict[str, Callable[[_Writer, dict[str, Any]], Any]] = {
 }  # fmt: skip
 _TOLD = {
     "hole": "array with gaps", "boxed": "boxed value", "blob": "Blob", "file": "File",
-    "key": "CryptoKey",
+    "key": "CryptoKey", "exception": "DOMException",
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Playwright's ``storage_state`` through our parts and back: a page of real Chromium reads the same."""
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from playwright.async_api import Browser, async_playwright
 from raypool.browser.executable import find_chromium
 from raypool.state import Area, Kind, key_of
 from raypool.state.storage_state import from_storage_state, left_out, to_storage_state
+from tests.integration.browsers import owned
 from tests.integration.pages import Pages
 
 FILL = r"""async () => {
@@ -124,15 +126,15 @@ READ = r"""async () => {
 }"""
 
 
-@pytest.fixture(params=["headless_shell", "chromium"])
-async def browser(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
-    """A Chromium of each kind."""
+@contextlib.asynccontextmanager
+async def _launched(kind: Any) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(
-            executable_path=find_chromium(request.param).path, chromium_sandbox=False
-        )
-        yield launched
-        await launched.close()
+        path = find_chromium(kind).path
+        browser = await playwright.chromium.launch(executable_path=path, chromium_sandbox=False)
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
 
 async def _page_of(browser: Browser, url: str, state: Any = None) -> Any:
@@ -142,19 +144,36 @@ async def _page_of(browser: Browser, url: str, state: Any = None) -> Any:
     return page
 
 
-async def test_a_page_reads_what_went_through_our_parts(browser: Browser) -> None:
+@pytest.mark.parametrize("kind", ["headless_shell", "chromium"])
+async def test_a_page_reads_what_went_through_our_parts(kind: Any) -> None:
     """localStorage, IndexedDB and files: every kind of value that Playwright carries itself."""
     with Pages() as site:
-        page = await _page_of(browser, site.url)
-        await page.evaluate(FILL)
-        filled = await page.evaluate(READ)
-        saved = await page.context.storage_state(indexed_db=True, opfs=True)
-        parts = from_storage_state(json.dumps(saved))
-        again = to_storage_state(parts)
-        restored = await _page_of(browser, site.url, again)
-        assert await restored.evaluate(READ) == filled
-        assert len(filled["da#ta/base 7"]) == 4 + 27 + 7 + 3 + 2
-        assert filled["next"] == 42
-        assert again == saved
-        assert left_out(parts) == ()
-        assert Area(Kind.LOCAL, key_of(site.url)).name == f"local:{site.url}/"
+        async with _launched(kind) as browser:
+            page = await _page_of(browser, site.url)
+            await page.evaluate(FILL)
+            filled = await page.evaluate(READ)
+            saved = await page.context.storage_state(indexed_db=True, opfs=True)
+            parts = from_storage_state(json.dumps(saved))
+            again = to_storage_state(parts)
+            restored = await _page_of(browser, site.url, again)
+            assert await restored.evaluate(READ) == filled
+            assert len(filled["da#ta/base 7"]) == 4 + 27 + 7 + 3 + 2
+            assert filled["next"] == 42
+            assert again == saved
+            assert left_out(parts) == ()
+            assert Area(Kind.LOCAL, key_of(site.url)).name == f"local:{site.url}/"
+
+
+@pytest.mark.parametrize("kind", ["headless_shell", "chromium"])
+async def test_a_page_reads_what_a_business_exports(kind: Any) -> None:
+    """What a live browser saved, given to a Chromium without raypool."""
+    with Pages() as site:
+        async with owned(kind) as owner, _launched(kind) as browser:
+            page = await owner.live.page()
+            await page.goto(site.url)
+            await page.evaluate(FILL)
+            filled = await page.evaluate(READ)
+            parts = (await owner.live.collect({})).parts
+            restored = await _page_of(browser, site.url, to_storage_state(parts))
+            assert await restored.evaluate(READ) == filled
+    assert left_out(parts) == ("tabs",)

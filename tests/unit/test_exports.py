@@ -299,6 +299,19 @@ def test_a_storage_state_comes_back() -> None:
     assert left_out(PARTS) == ("tabs",)
 
 
+def test_passkeys_and_partitions_come_back() -> None:
+    """Playwright has a place for them: nothing is left out."""
+    passkey = {"id": "aWQ", "rpId": "a.example", "userHandle": "dQ", "privateKey": "cA",
+               "publicKey": "cQ", "signCount": 3}  # fmt: skip
+    partition = {"topLevelSite": "https://t.example", "hasCrossSiteAncestor": True}
+    cookie = {"name": "n", "value": "v", "domain": "a.example", "path": "/", "expires": -1,
+              "httpOnly": False, "secure": True, "sameSite": "None",
+              "partitionKey": partition}  # fmt: skip
+    parts = {"cookies": state.encode([cookie]), "credentials": state.encode([passkey])}
+    assert from_storage_state(json.dumps(to_storage_state(parts))) == parts
+    assert left_out(parts) == ()
+
+
 def test_a_state_without_cookies_is_one(tmp_path: Path) -> None:
     """An empty state is no reason to fail: signing out everywhere is a state too."""
     assert to_storage_state({}) == {"cookies": [], "origins": []}

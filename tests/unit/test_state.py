@@ -75,6 +75,16 @@ def test_an_unknown_same_site_is_left_to_the_browser(given: Any) -> None:
     assert "sameSite" not in _cookie(sameSite=given)
 
 
+def test_a_partitioned_cookie_stays_in_its_partition() -> None:
+    """Playwright's spelling and CDP's; outside of it the site would not find it."""
+    kept = {"topLevelSite": "https://t.com", "hasCrossSiteAncestor": True}
+    spelled = {"partitionKey": "https://t.com", "_crHasCrossSiteAncestor": True}
+    assert _cookie(**spelled)["partitionKey"] == kept
+    assert _cookie(partitionKey=kept)["partitionKey"] == kept
+    for nothing in ("", None, 5, {"topLevelSite": "https://t.com"}):
+        assert "partitionKey" not in _cookie(partitionKey=nothing)
+
+
 def test_storage_of_one_origin() -> None:
     """The short form: objects of names and values; tabs carry what belongs to a tab."""
     found = _storage(origin="https://e.com", localStorage={"a": "1"}, sessionStorage={"b": "2"})
@@ -289,6 +299,11 @@ BAD_STORAGE = {
     "an object inside origins": (
         '{"origins": [{"origin": "https://e.com", "localStorage": {"a": "1"}}]}',
         "localStorage must be a list",
+    ),
+    "passkeys that are no list": ('{"origins": [], "credentials": {"a": 1}}', "must be a list"),
+    "a passkey that is none": ('{"origins": [], "credentials": [1]}', "needs id, rpId"),
+    "a passkey without its key": (
+        '{"origins": [], "credentials": [{"id": "a", "rpId": "e.com"}]}', "privateKey",
     ),
     "a cookie that is none": ('{"cookies": [1], "origins": []}', "name, value and domain or url"),
 }  # fmt: skip
