@@ -41,7 +41,5 @@ def from_playwright_files(entries: Any) -> dict[str, str]:
             files[path] = content
         else:
             raise ValueError(f"the file {path!r} needs its content in base64")
-    for folder in folders:
-        if not any(path.startswith(f"{folder}/") for path in (*files, *folders)):
-            files[f"{folder}/"] = ""
-    return files
+    filled = {path.rpartition("/")[0] for path in (*files, *folders)}
+    return files | {f"{folder}/": "" for folder in folders - filled}
