@@ -50,10 +50,13 @@ class Saving:
         made = await self._manager.create_session(f"b-{uuid.uuid4().hex}")
         holder = Holder(id=uuid.uuid4().hex, kind="bench")
         token = (await self._manager.leases.acquire(made.business_id, holder, 600)).token
-        state = {f"storage:a#local:{n:05}": part(size // count, self._dice) for n in range(count)}
+        state = {
+            f"local:https://a.example/#{n}/1024": part(size // count, self._dice)
+            for n in range(count)
+        }
         await self._save(made.id, token, state, found, "full")
         for run in range(RUNS):
-            name = f"storage:a#local:{run:05}"
+            name = f"local:https://a.example/#{run}/1024"
             state = {**state, name: part(size // count, self._dice)}
             await self._save(made.id, token, state, found, "one")
         await self._manager.delete_session(made.id)

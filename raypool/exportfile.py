@@ -53,10 +53,7 @@ def parse(data: bytes, passphrase: str | None, business_id: str | None) -> Expor
         raise _refused("a storage_state does not say whose it is: name the business")
     now = datetime.now(UTC)
     about = ExportHead(business_id=business_id, version=0, created_at=now, exported_at=now)
-    try:
-        return Export(about, from_storage_state(text))
-    except RecursionError as error:
-        raise _refused("the file is no storage_state: it is nested too deeply") from error
+    return Export(about, from_storage_state(text))
 
 
 def read(path: Path) -> bytes:

@@ -40,7 +40,6 @@ from raypool.spec import Frozen, SessionSpec
 MAX_BYTES = 256 * 2**20
 """Of a state, and of a file."""
 LONGEST_PASSPHRASE = 1024
-LONGEST_PART_NAME = 4096
 
 _MAGIC, _VERSION = b"RAYPOOLX", 1
 _HEAD = struct.Struct("!8sBBBB16s12s")
@@ -72,7 +71,7 @@ STRONG = Cost()
 class ExportedPart(Frozen):
     """A part of an exported state, by name and size."""
 
-    name: str = Field(min_length=1, max_length=LONGEST_PART_NAME)
+    name: str = Field(min_length=1)
     size: int = Field(ge=0, le=MAX_BYTES)
 
 

@@ -183,14 +183,27 @@ class Checkpoint:
         return f"Checkpoint(version={self.info.version}, parts={sizes})"
 
 
+class ItemChanges(Frozen):
+    """How many cookies, items of localStorage, records or files became what."""
+
+    added: int
+    changed: int
+    removed: int
+
+
 class PartChange(Frozen):
-    """How one part of two versions differs: by name and size, never by content."""
+    """How one storage of two versions differs: by name and numbers, never by content."""
 
     name: str
+    """Of the part; of storage that is spread over parts what their names begin with."""
+    title: str
+    """What people call it: ``localStorage of https://e.com``."""
     before: int | None
     """Bytes of it in the first version; None: it is not there."""
     after: int | None
     """Bytes of it in the second version; None: it is not there."""
+    items: ItemChanges | None = None
+    """None: it has none that could be counted."""
 
     @property
     def kind(self) -> str:
@@ -201,14 +214,14 @@ class PartChange(Frozen):
 
 
 class VersionDiff(Frozen):
-    """What became of the parts between two versions of one session."""
+    """What became of the state between two versions of one session."""
 
     before: int
     after: int
     changes: tuple[PartChange, ...]
     """By name."""
     unchanged: int
-    """How many parts have the same content in both."""
+    """How many storages have the same content in both."""
 
 
 class InstanceStatus(Frozen):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from raypool import exportfile
 from raypool.errors import (
+    CheckpointCorrupt,
     ErrorCodes,
     LeaseLost,
     RaypoolError,
@@ -31,8 +32,9 @@ from raypool.model import (
     VersionDiff,
 )
 from raypool.spec import SessionSpec
+from raypool.state.storage_state import left_out
 from raypool.store.base import CheckpointStore, SessionStore
-from raypool.store.differences import not_kept
+from raypool.store.differences import count_items, not_kept
 
 LOCK_TIMEOUT_S = 5.0
 _VERDICTS = {True: SignIn.SIGNED_IN, False: SignIn.SIGNED_OUT, None: SignIn.UNKNOWN}
@@ -72,14 +74,22 @@ class Versions:
         return await self._sessions.checkpoints.list(session.id)
 
     async def diff(self, business_id: str, before: int, after: int) -> VersionDiff:
-        """Return how two versions differ: names and sizes of parts, never contents.
+        """Return how two versions differ: names, sizes and numbers of items, never contents.
+
+        Items are not counted where a part of one of the versions is damaged.
 
         Raises:
             SessionNotFound: The business has no active session.
             ConfigurationError: A version is not kept; names those that are.
         """
         session = await self._active(business_id)
-        return await self._sessions.checkpoints.diff(session.id, before, after)
+        diff = await self._sessions.checkpoints.diff(session.id, before, after)
+        try:
+            old = await self._version(session, before)
+            new = await self._version(session, after)
+            return await asyncio.to_thread(count_items, diff, old.parts, new.parts)
+        except CheckpointCorrupt:
+            return diff
 
     # -- write ---------------------------------------------------------------------------------
 
@@ -186,8 +196,10 @@ class Versions:
         session = await self._active(business_id)
         found = await self._version(session, version)
         data = await asyncio.to_thread(exportfile.render, _export(session, found), passphrase)
+        missing = await asyncio.to_thread(left_out, found.parts) if playwright else ()
         await asyncio.to_thread(exportfile.write, file, data, force=force)
-        return found.info
+        warnings = (*found.info.warnings, *(f"not in the file: {what}" for what in missing))
+        return found.info.model_copy(update={"warnings": warnings})
 
     async def import_file(
         self, file: Path, *, passphrase: str | None = None, business_id: str | None = None

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.markup import escape
 
 from raypool.cli.app import Json, err, print_json, print_line
 from raypool.cli.sessions import sessions
+from raypool.cli.versions import legible
 from raypool.errors import ErrorCodes, create_error
 from raypool.model import CheckpointInfo
 
@@ -59,8 +61,10 @@ def export(
     info = asyncio.run(fleets.look(Settings(), write))
     _say(business, info, as_json, f"version {info.version} of {business} is in {file}.")
     if playwright:
-        warning = "whoever can read this file is signed in as the business, and some of the state "
-        print_line(f"[yellow]warning:[/] {warning}(tabs, sessionStorage) is not in it.", err)
+        warning = "whoever can read this file is signed in as the business."
+        print_line(f"[yellow]warning:[/] {warning}", err)
+        for one in info.warnings:
+            print_line(f"[yellow]warning:[/] {escape(legible(one))}", err)
 
 
 @sessions.command("import")

@@ -19,7 +19,7 @@ def checkpoints(
         None,
         "--diff",
         metavar="A B",
-        help="How version B differs from A: names and sizes of parts.",
+        help="How version B differs from A: names, sizes and numbers of items.",
     ),
     as_json: bool = Json,
 ) -> None:
@@ -82,11 +82,11 @@ def _show_diff(diff: VersionDiff, *, as_json: bool) -> None:
         print_json(_as_data(diff))
         return
     if diff.changes:
-        table = Table("part", "", f"bytes in {diff.before}", f"bytes in {diff.after}")
+        table = Table("what", "", f"bytes in {diff.before}", f"bytes in {diff.after}", "items")
         for change in diff.changes:
-            table.add_row(legible(change.name), change.kind, *_sizes(change))
+            table.add_row(legible(change.title), change.kind, *_sizes(change), _items(change))
         out.print(table)
-    print_line(f"{len(diff.changes)} parts differ, {diff.unchanged} are the same in both.")
+    print_line(f"{len(diff.changes)} differ, {diff.unchanged} are the same in both.")
 
 
 def _as_data(diff: VersionDiff) -> dict[str, Any]:
@@ -97,6 +97,11 @@ def _as_data(diff: VersionDiff) -> dict[str, Any]:
 
 def _sizes(change: PartChange) -> list[str]:
     return ["—" if size is None else f"{size:,}" for size in (change.before, change.after)]
+
+
+def _items(change: PartChange) -> str:
+    counted = change.items.model_dump() if change.items else {}
+    return ", ".join(f"{count} {what}" for what, count in counted.items() if count) or "—"
 
 
 def legible(text: str) -> str:

@@ -4,7 +4,17 @@ One part is one unit of change, of failure and of encryption: a site that cannot
 own parts and nothing else. Their names are in :mod:`raypool.state.areas`.
 """
 
-from raypool.state.areas import COOKIES, CREDENTIALS, PERMISSIONS, TABS, Area, Kind, key_of
+from raypool.state.areas import (
+    COOKIES,
+    CREDENTIALS,
+    PERMISSIONS,
+    TABS,
+    Area,
+    Kind,
+    by_area,
+    key_of,
+    laid_over,
+)
 from raypool.state.buckets import Buckets
 from raypool.state.cookies import cookie_names
 from raypool.state.form import decode, encode
@@ -18,9 +28,11 @@ __all__ = [
     "Area",
     "Buckets",
     "Kind",
+    "by_area",
     "cookie_names",
     "decode",
     "encode",
     "key_of",
+    "laid_over",
     "parts_from_json",
 ]

@@ -17,11 +17,14 @@ under other sites; their keys go on with ``^0`` and the top site, ``https://f.co
 (https://source.chromium.org/chromium/chromium/src/+/main:third_party/blink/public/common/storage_key/storage_key.h).
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote, unquote
 
+T = TypeVar("T")
 COOKIES = "cookies"
 TABS = "tabs"
 CREDENTIALS = "credentials"
@@ -41,6 +44,12 @@ class Kind(StrEnum):
 
 
 _KINDS = frozenset(kind.value for kind in Kind)
+_FORMS = {
+    Kind.LOCAL: re.compile(r"([^#]*)#\d+/\d+"),
+    Kind.DATABASE: re.compile(r"([^#]*)#([^#]*)"),
+    Kind.RECORDS: re.compile(r"([^#]*)#([^#/]*)/([^#/]*)#\d+/\d+"),
+    Kind.FILES: re.compile(r"([^#]*)#\d+/\d+"),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -74,18 +83,48 @@ class Area:
         """Whether it is what a page of its own in the address bar uses."""
         return "^" not in self.key
 
+    @property
+    def title(self) -> str:
+        """What people call it: ``localStorage of https://e.com``."""
+        what = {
+            Kind.LOCAL: "localStorage",
+            Kind.FILES: "files",
+            Kind.DATABASE: f"database {self.database!r}",
+            Kind.RECORDS: f"records of {self.store!r} in database {self.database!r}",
+        }[self.kind]
+        top = self.key.partition("^0")[2]
+        return f"{what} of {self.origin}" + (f" under {top}" if top else "")
+
     @classmethod
     def of(cls, part: str) -> Self | None:
         """Return the area that a part belongs to; None for a part of the whole browser."""
         kind, colon, rest = part.partition(":")
         if not colon or kind not in _KINDS:
             return None
-        found = Kind(kind)
-        spread = found is not Kind.DATABASE
-        where = rest.rpartition("#")[0] if spread else rest
-        key, _, inside = where.partition("#")
-        database, _, store = inside.partition("/") if found is Kind.RECORDS else (inside, "", "")
-        return cls(found, _plain(key), _plain(database), _plain(store))
+        form = _FORMS[Kind(kind)].fullmatch(rest)
+        return cls(Kind(kind), *map(_plain, form.groups())) if form else None
+
+
+def by_area(parts: Mapping[str, T]) -> dict[Area, dict[str, T]]:
+    """Return the parts that belong to areas, each with the others of its area."""
+    found: dict[Area, dict[str, T]] = {}
+    for part, content in parts.items():
+        area = Area.of(part)
+        if area:
+            found.setdefault(area, {})[part] = content
+    return found
+
+
+def laid_over(parts: Mapping[str, T], others: Mapping[str, T]) -> dict[str, T]:
+    """Return *parts* with *others* over them: all that a storage key of the others had is replaced."""
+    replaced = {area.key for area in by_area(others)}
+    kept = {part: content for part, content in parts.items() if _key(part) not in replaced}
+    return kept | dict(others)
+
+
+def _key(part: str) -> str | None:
+    area = Area.of(part)
+    return area.key if area else None
 
 
 def key_of(origin: str) -> str:

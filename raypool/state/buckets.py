@@ -1,14 +1,17 @@
 """Items of one area, spread over parts by a hash of their names: a change costs the part it is in."""
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Self
 from zlib import crc32
 
-from raypool.state.form import decode, encode
+from raypool.errors import ErrorCodes, create_error
+from raypool.state.form import decode, encode_items
 
 TARGET_BYTES = 16 * 1024
 """What a part should have about; small areas are one part."""
 MOST = 1024
+_PLACE = re.compile(r"#(\d{1,5})/(\d{1,5})\Z", re.ASCII)
 
 
 class Buckets:
@@ -31,7 +34,7 @@ class Buckets:
         """Return the area that *parts*, all of this area, hold.
 
         Raises:
-            CheckpointCorrupt: One of them is not JSON.
+            CheckpointCorrupt: One of them is not JSON, or its name has no place among the others.
         """
         made = cls(name)
         places = [_place(part) for part in parts]
@@ -46,7 +49,7 @@ class Buckets:
             made._size = sum(map(len, made._data.values()))
         else:  # two that spread it in different ways were put together: an import into a session
             made.replace(
-                {k: v for part, data in parts.items() for k, v in decode(part, data).items()}
+                {k: v for part, data in parts.items() for k, v in _decoded(part, data).items()}
             )
         return made
 
@@ -63,7 +66,7 @@ class Buckets:
     def items(self) -> Iterator[tuple[str, Any]]:
         """Return names and values, in no order."""
         for i, data in list(self._data.items()):
-            yield from decode(f"{self._name}#{i}", data).items()
+            yield from _decoded(f"{self._name}#{i}/{self._count}", data).items()
 
     def replace(self, items: Mapping[str, Any]) -> bool:
         """Have exactly *items*; tell whether anything changed."""
@@ -80,7 +83,7 @@ class Buckets:
         for name in (*changed, *removed):
             i = self._bucket(name)
             if i not in touched:
-                touched[i] = decode(self._name, self._data[i]) if i in self._data else {}
+                touched[i] = _decoded(self._name, self._data.get(i, b"{}"))
         for name in removed:
             touched[self._bucket(name)].pop(name, None)
         for name, value in changed.items():
@@ -96,20 +99,27 @@ class Buckets:
             spread.setdefault(self._bucket(name), {})[name] = value
         before, self._data, self._size = self._data, {}, 0
         for i, content in spread.items():
-            data = encode(content)
+            data = encode_items(content)
             self._data[i] = before[i] if before.get(i) == data else data
             self._size += len(data)
 
     def _put(self, i: int, items: Mapping[str, Any]) -> bool:
-        before = self._data.pop(i, b"{}")
-        data = encode(items)
+        before = self._data.pop(i, b"")
+        data = encode_items(items) if items else b""
         self._size += len(data) - len(before)
-        if items:
+        if data:
             self._data[i] = before if data == before else data
         return data != before
 
     def _bucket(self, name: str) -> int:
         return crc32(name.encode(errors="surrogatepass")) % self._count
+
+
+def _decoded(part: str, data: bytes) -> dict[str, Any]:
+    items = decode(part, data)
+    if isinstance(items, dict):
+        return items
+    raise create_error(ErrorCodes.STORAGE_CORRUPT, f"part {part!r} holds no items")
 
 
 def _fitting(size: int, count: int) -> int:
@@ -124,5 +134,8 @@ def _fitting(size: int, count: int) -> int:
 
 
 def _place(part: str) -> tuple[int, int]:
-    index, _, count = part.rpartition("#")[2].partition("/")
-    return int(index), max(int(count), 1)
+    found = _PLACE.search(part)
+    place = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not place[0] < place[1] <= MOST:
+        raise create_error(ErrorCodes.STORAGE_CORRUPT, f"part {part!r} has a name that is none")
+    return place

@@ -294,7 +294,7 @@ class CheckpointStore(Protocol):
         ...
 
     async def diff(self, session_id: str, before: int, after: int) -> VersionDiff:
-        """Return how the parts of two versions differ: names and sizes, never contents.
+        """Return how two versions differ, storage by storage: names and sizes, never contents.
 
         Raises:
             ConfigurationError: A version is not kept; names those that are.

@@ -22,6 +22,7 @@ from raypool.model import (
     SessionStatus,
     Supervision,
 )
+from raypool.state import laid_over
 from raypool.store.audit_log import parse_limit
 from raypool.store.changes import Changes, parse_changes, parse_wishes
 from raypool.store.keys import Keys
@@ -261,7 +262,7 @@ class MemorySessions:
     async def _import(self, session: Session, asked: Changes) -> None:
         async with self.lock(session.business_id) as token:
             before = await self.checkpoints.load(session.id)
-            parts = {**(before.parts if before else {}), **asked.parts}
+            parts = laid_over(before.parts if before else {}, asked.parts)
             await self.checkpoints.save(
                 session.id, token, parts, CheckpointMeta(reasons=("imported",))
             )

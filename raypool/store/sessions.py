@@ -24,6 +24,7 @@ from raypool.model import (
     SessionStatus,
     Supervision,
 )
+from raypool.state import laid_over
 from raypool.store.audit_log import AuditLog
 from raypool.store.breakers import RedisBreakers
 from raypool.store.changes import Changes, parse_changes, parse_wishes
@@ -284,7 +285,7 @@ class RedisSessionManager:
     async def _import(self, session_id: str, token: int, asked: Changes) -> None:
         """Lay cookies and storage that another service brought over the newest state."""
         before = await self.checkpoints.load(session_id)
-        parts = {**(before.parts if before else {}), **asked.parts}
+        parts = laid_over(before.parts if before else {}, asked.parts)
         meta = CheckpointMeta(reasons=("imported",))
         await self.checkpoints.save(session_id, token, parts, meta)
 

@@ -29,9 +29,11 @@ Both = tuple[Any, Any]
 UNLIKE = {"created_at", "updated_at", "last_activity", "expires_at", "since"}
 businesses = st.sampled_from(["b", "b", "b", "c"])
 emails = st.sampled_from([None, "a@example.com", "A@Example.COM", "z@example.com"])
-MANY = {f"local:{n}": b"1" for n in range(70)}
+MANY = {f"local:a#{n}/70": b"1" for n in range(70)}
 states = st.dictionaries(
-    st.sampled_from(["cookies", "tabs", "storage:https://a.example", "local:7", "local:8"]),
+    st.sampled_from(
+        ["cookies", "tabs", "local:https://a.example/#0/1", "local:a#7/70", "local:a#8/70"]
+    ),
     st.sampled_from([b"", b"1", b"2"]),
 ).flatmap(lambda few: st.sampled_from([few, few, {**MANY, **few}]))
 changes = st.fixed_dictionaries(

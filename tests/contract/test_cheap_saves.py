@@ -28,7 +28,7 @@ State = dict[str, bytes]
 
 def many(count: int, size: int = 40) -> State:
     """Return a state of so many parts that do not compress."""
-    return {f"storage:https://a.example#local:{n:05}": os.urandom(size) for n in range(count)}
+    return {f"local:https://a.example/#{n}/1024": os.urandom(size) for n in range(count)}
 
 
 def changed(state: State, *numbers: int) -> State:

@@ -9,7 +9,11 @@ from raypool.model import CheckpointMeta, Session, SignIn
 from raypool.store.base import VERSIONS_KEPT
 from tests.contract.conftest import Stores
 
-PARTS = {"cookies": b'[{"name":"sid"}]', "tabs": b'{"tabs":[]}', "storage:https://a.example": b"{}"}
+PARTS = {
+    "cookies": b'[{"name":"sid"}]',
+    "tabs": b'{"tabs":[]}',
+    "local:https://a.example/#0/1": b"{}",
+}
 SEEN = CheckpointMeta(
     reasons=("run",), node_id="n1", sign_in=SignIn.SIGNED_IN, warnings=("a Blob was left out",)
 )
@@ -190,7 +194,7 @@ async def test_a_large_state_fits(stores: Stores) -> None:
     """Many megabytes, in many parts, survive the way there and back."""
     session, token = await owned(stores)
     block = bytes(range(256)) * 1200
-    parts = {f"storage:https://{n}.example": bytes([n]) + block for n in range(12)}
+    parts = {f"local:https://{n}.example/#0/1": bytes([n]) + block for n in range(12)}
     await stores.checkpoints.save(session.id, token, parts, SEEN)
     found = await stores.checkpoints.load(session.id)
     assert found is not None
@@ -228,14 +232,14 @@ async def test_two_versions_are_compared_by_name_and_size(stores: Stores) -> Non
     """What was added, what was removed, what changed, in bytes; the rest is counted."""
     session, token = await owned(stores)
     await stores.checkpoints.save(session.id, token, PARTS, SEEN)
-    after = {"cookies": b"[]", "tabs": PARTS["tabs"], "storage:https://b.example": b"{} "}
+    after = {"cookies": b"[]", "tabs": PARTS["tabs"], "local:https://b.example/#0/1": b"{} "}
     await stores.checkpoints.save(session.id, token, after, SEEN)
     diff = await stores.checkpoints.diff(session.id, 1, 2)
     assert (diff.before, diff.after, diff.unchanged) == (1, 2, 1)
     assert [(c.name, c.kind, c.before, c.after) for c in diff.changes] == [
         ("cookies", "changed", len(PARTS["cookies"]), 2),
-        ("storage:https://a.example", "removed", 2, None),
-        ("storage:https://b.example", "added", None, 3),
+        ("local:https://a.example/", "removed", 2, None),
+        ("local:https://b.example/", "added", None, 3),
     ]
 
 

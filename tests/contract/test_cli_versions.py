@@ -132,17 +132,20 @@ def test_versions_are_listed_newest_first(shell: Shell) -> None:
 
 
 def test_two_versions_are_compared_without_a_value(shell: Shell) -> None:
-    """Names of parts, what became of them, and bytes."""
-    shell.business(STATE, {"cookies": b"[]", "storage:https://a.example": b"{}"})
+    """What differs, how, bytes and numbers of items; the parts of one storage are one line."""
+    local = {f"local:https://a.example/#{n}/2": b'{"a%d":"1","b%d":"2"}' % (n, n) for n in (0, 1)}
+    shell.business(STATE, {"cookies": b"[]", **local})
     code, out, _ = shell.run("checkpoints", "b", "--diff", "1", "2")
     assert code == 0
-    assert re.search(rf"cookies\W+changed\W+{len(STATE['cookies'])}\W+2\b", out)
-    assert "3 parts differ, 0 are the same in both." in out
+    assert re.search(rf"cookies\W+changed\W+{len(STATE['cookies'])}\W+2\W+1 removed\b", out)
+    assert re.search(r"localStorage of\W+added\W+38\W+4 added", out)
+    assert "https://a.example " in out
+    assert "3 differ, 0 are the same in both." in out
     found = shell.json("checkpoints", "b", "--diff", "1", "2")
     assert (found["before"], found["after"], found["unchanged"]) == (1, 2, 0)
     kinds = {change["name"]: change["kind"] for change in found["changes"]}
     assert kinds == {
-        "cookies": "changed", "storage:https://a.example": "added", "tabs": "removed",
+        "cookies": "changed", "local:https://a.example/": "added", "tabs": "removed",
     }  # fmt: skip
     assert shell.json("checkpoints", "b", "--diff", "1", "1")["changes"] == []
 
@@ -159,7 +162,7 @@ def test_a_rollback_says_what_it_did(shell: Shell) -> None:
 
 def test_names_cannot_control_a_terminal(shell: Shell) -> None:
     """A part's name comes from a site or a file."""
-    shell.business(STATE, {**STATE, "storage:\x1b]0;owned\x07": b"{}"})
+    shell.business(STATE, {**STATE, "other:\x1b]0;owned\x07": b"{}"})
     _, out, _ = shell.run("checkpoints", "b", "--diff", "1", "2")
     assert "\x1b" not in out
     assert "\x07" not in out
@@ -311,6 +314,7 @@ def test_playwrights_format_goes_both_ways(shell: Shell, tmp_path: Path) -> None
     code, _, err = shell.run("sessions", "export", "b", str(file), "--playwright")
     assert code == 0
     assert "warning: whoever can read this file is signed in" in err
+    assert "warning: not in the file: tabs" in err
     assert file.stat().st_mode & 0o777 == 0o600
     (cookie,) = json.loads(file.read_text())["cookies"]
     assert (cookie["name"], cookie["value"], cookie["sameSite"]) == ("sid", SECRET, "Lax")

@@ -1,6 +1,7 @@
 """What every session store promises."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -350,9 +351,31 @@ async def test_cookies_of_another_service_become_a_checkpoint(stores: Stores) ->
     assert (changed.checkpoint_version, changed.version) == (2, 1)
     found = await stores.checkpoints.load(made.id)
     assert found is not None
-    assert set(found.parts) == {COOKIES, "storage:https://example.com"}
+    assert set(found.parts) == {COOKIES, "local:https://example.com/#0/1"}
     assert decode(COOKIES, found.parts[COOKIES])[0]["value"] == "x"
     assert await stores.leases.get("b") is None
+
+
+async def test_storage_of_another_service_replaces_that_of_its_origin(stores: Stores) -> None:
+    """However it was spread over parts; other origins keep theirs."""
+    made = await stores.sessions.create_session("b")
+    large = {f"n{n}": "v" * 1000 for n in range(100)}
+    for origin, items in (
+        ("https://a.com", large),
+        ("https://b.com", {"a": "1"}),
+        ("https://a.com", {}),
+    ):
+        storage = json.dumps({"origin": origin, "localStorage": items})
+        await stores.sessions.update_session(made.id, storage_json=storage)
+    first = await stores.checkpoints.load(made.id, 1)
+    found = await stores.checkpoints.load(made.id)
+    assert first is not None
+    assert found is not None
+    assert len(first.parts) > 1
+    assert found.parts == {
+        "local:https://a.com/#0/1": b"{}",
+        "local:https://b.com/#0/1": b'{"a":"1"}',
+    }
 
 
 async def test_cookies_are_refused_while_somebody_holds_the_business(stores: Stores) -> None:

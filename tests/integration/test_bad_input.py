@@ -164,7 +164,9 @@ def test_a_function_that_raises_tells_so_and_its_state_is_saved(
     assert caught.value.context["business_id"] == account.business_id
     assert caught.value.trace_id
     assert not caught.value.retryable
-    assert b"before-the-error" in stored(account.business_id).parts[f"storage:{account.site.url}"]
+    assert (
+        b"before-the-error" in stored(account.business_id).parts[f"local:{account.site.url}/#0/1"]
+    )
     _goes_on(pool, account)
 
 
@@ -257,7 +259,7 @@ def test_a_broken_part_costs_one_version(
         redis.hset(parts, field, b"nonsense")
     pool.get_or_create_instance(business)
     told = " ".join(c.message for c in pool.status(business).conditions)
-    assert f"part 'storage:{account.site.url}' of version {broken}" in told
+    assert f"part 'local:{account.site.url}/#0/1' of version {broken}" in told
     assert broken > good
     _goes_on(pool, account)
 

@@ -146,7 +146,11 @@ async def test_the_active_tab_is_the_one_that_functions_get(browser: Open, pages
 async def test_a_site_that_is_down_keeps_its_tab(browser: Open, pages: Pages) -> None:
     """The next checkpoint still knows where the business was, and what its tab held."""
     down = f"http://localhost:{closed_port()}"
-    held = {"url": f"{down}/inbox", "scroll": [0, 7], "sessionStorage": {down: {"kept": "yes"}}}
+    held = {
+        "url": f"{down}/inbox",
+        "scroll": [0, 7],
+        "sessionStorage": {f"{down}/": {"kept": "yes"}},
+    }
     other = {"url": f"{pages.url}/up", "scroll": [0, 0], "sessionStorage": {}}
     parts = {state.TABS: state.encode({"active": 0, "tabs": [held, other]})}
     async with browser(parts) as (live, warnings):

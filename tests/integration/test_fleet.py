@@ -39,7 +39,7 @@ def test_what_a_function_changed_is_saved_when_run_returns(
     cookies = {c["name"]: c["value"] for c in json.loads(checkpoint.parts["cookies"])}
     assert account.site.email_of(cookies["session"]) == account.email
     assert cookies["kept"] == "v"
-    assert b'"kept"' in checkpoint.parts[f"storage:{account.site.url}"]
+    assert b'"kept"' in checkpoint.parts[f"local:{account.site.url}/#0/1"]
     assert len(json.loads(checkpoint.parts["tabs"])["tabs"]) == 2
 
 

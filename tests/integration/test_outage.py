@@ -88,7 +88,7 @@ def test_browsers_outlive_an_outage(
     _same(before, pool.status(business))
     session = pool.sessions.get_active_session(business)
     saved = pool.sessions.checkpoints.load(session.id)
-    assert b"late" in saved.parts[f"storage:{quick_account.site.url}"]
+    assert b"late" in saved.parts[f"local:{quick_account.site.url}/#0/1"]
     assert pool.run(business, flows.traces) == {**left, "local": "late"}
     assert pool.run(business, flows.who, quick_account.site.url) == quick_account.email
     assert quick_account.signed_in_again == 0

@@ -20,9 +20,9 @@ from raypool.store.references import References
 KEY = DataKey(bytes(range(32)))
 CODEC = Codec(KEY, "fleet:", "00-a")
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-few_names = st.integers(0, LISTED_INLINE + 20).map(lambda n: f"storage:a#{n}")
+few_names = st.integers(0, LISTED_INLINE + 20).map(lambda n: f"local:a#{n}/99")
 refs = st.builds(PartRef, st.integers(0, 3), st.sampled_from(["a", "b", "c"]).map(lambda d: (d,)))
-whole = {f"storage:a#{n}": PartRef(1, ("a",)) for n in range(LISTED_INLINE + 10)}
+whole = {f"local:a#{n}/99": PartRef(1, ("a",)) for n in range(LISTED_INLINE + 10)}
 changes = st.lists(st.dictionaries(few_names, st.none() | refs, max_size=8), max_size=6)
 
 

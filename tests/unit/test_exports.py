@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from raypool import exportfile, exports, state
 from raypool.errors import CheckpointCorrupt, ConfigurationError, ErrorCodes
 from raypool.exports import Cost, Export, ExportHead, open_export, seal_export
-from raypool.storage_state import (
+from raypool.state import Area, Kind
+from raypool.state.storage_state import (
     from_storage_state,
     is_storage_state,
     left_out,
@@ -35,9 +36,7 @@ COOKIE = {
 }  # fmt: skip
 PARTS = {
     "cookies": state.encode([COOKIE]),
-    "storage:https://a.example": state.encode(
-        {"localStorage": [{"name": "k", "value": "v"}], "indexedDB": []}
-    ),
+    "local:https://a.example/#0/1": state.encode({"k": "v"}),
     "tabs": state.encode({"active": 0, "tabs": []}),
 }
 
@@ -120,6 +119,13 @@ def test_a_state_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -
         exportfile.render(large, "pass")
     with pytest.raises(ConfigurationError, match="at most 1000 fit"):
         exportfile.render(Export(ABOUT, {"cookies": state.encode([COOKIE] * 10)}), None)
+
+
+def test_a_site_may_call_its_databases_whatever_it_likes() -> None:
+    """A part's name is as long as that; the session can be exported all the same."""
+    name = Area(Kind.DATABASE, "https://a.example/", "\u6f22\ud800" * 5000).name
+    export = Export(ABOUT, {name: b"{}"})
+    assert open_export(seal_export(export, "pass", QUICK), "pass") == export
 
 
 def test_a_small_file_cannot_become_a_large_state(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +221,7 @@ def test_a_file_is_known_by_its_content() -> None:
     assert exportfile.parse(sealed, "pass", None) == export
     plain = exportfile.parse(exportfile.render(export, None), None, "c")
     assert (plain.about.business_id, plain.about.version) == ("c", 0)
-    assert set(plain.parts) == {"cookies", "storage:https://a.example"}
+    assert set(plain.parts) == {"cookies", "local:https://a.example/#0/1"}
     bom = b"\xef\xbb\xbf" + exportfile.render(export, None)
     assert exportfile.parse(bom, None, "c").parts == plain.parts
 
@@ -291,6 +297,19 @@ def test_a_storage_state_comes_back() -> None:
     again = from_storage_state(json.dumps(there))
     assert to_storage_state(again) == there
     assert left_out(PARTS) == ("tabs",)
+
+
+def test_passkeys_and_partitions_come_back() -> None:
+    """Playwright has a place for them: nothing is left out."""
+    passkey = {"id": "aWQ", "rpId": "a.example", "userHandle": "dQ", "privateKey": "cA",
+               "publicKey": "cQ", "signCount": 3}  # fmt: skip
+    partition = {"topLevelSite": "https://t.example", "hasCrossSiteAncestor": True}
+    cookie = {"name": "n", "value": "v", "domain": "a.example", "path": "/", "expires": -1,
+              "httpOnly": False, "secure": True, "sameSite": "None",
+              "partitionKey": partition}  # fmt: skip
+    parts = {"cookies": state.encode([cookie]), "credentials": state.encode([passkey])}
+    assert from_storage_state(json.dumps(to_storage_state(parts))) == parts
+    assert left_out(parts) == ()
 
 
 def test_a_state_without_cookies_is_one(tmp_path: Path) -> None:

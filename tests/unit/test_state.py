@@ -6,14 +6,29 @@ from typing import Any
 import pytest
 
 from raypool.errors import CheckpointCorrupt, ConfigurationError, ErrorCodes
-from raypool.state import COOKIES, TABS, decode, encode, origins, parts_from_json, storage_part
+from raypool.state import (
+    COOKIES,
+    TABS,
+    Area,
+    Buckets,
+    Kind,
+    decode,
+    key_of,
+    laid_over,
+    parts_from_json,
+)
 
 COOKIE = {"name": "sid", "value": "1", "domain": "example.com"}
+DAY = "1970-01-02T00:00:00.000Z"
 
 
 def _storage(**storage: Any) -> dict[str, Any]:
     parts = parts_from_json(None, json.dumps(storage))
     return {name: decode(name, data) for name, data in parts.items()}
+
+
+def _local(origin: str) -> str:
+    return f"{Area(Kind.LOCAL, key_of(origin)).name}#0/1"
 
 
 def _cookie(**fields: Any) -> dict[str, Any]:
@@ -60,21 +75,28 @@ def test_an_unknown_same_site_is_left_to_the_browser(given: Any) -> None:
     assert "sameSite" not in _cookie(sameSite=given)
 
 
+def test_a_partitioned_cookie_stays_in_its_partition() -> None:
+    """Playwright's spelling and CDP's; outside of it the site would not find it."""
+    kept = {"topLevelSite": "https://t.com", "hasCrossSiteAncestor": True}
+    spelled = {"partitionKey": "https://t.com", "_crHasCrossSiteAncestor": True}
+    assert _cookie(**spelled)["partitionKey"] == kept
+    assert _cookie(partitionKey=kept)["partitionKey"] == kept
+    for nothing in ("", None, 5, {"topLevelSite": "https://t.com"}):
+        assert "partitionKey" not in _cookie(partitionKey=nothing)
+
+
 def test_storage_of_one_origin() -> None:
     """The short form: objects of names and values; tabs carry what belongs to a tab."""
     found = _storage(origin="https://e.com", localStorage={"a": "1"}, sessionStorage={"b": "2"})
     assert found == {
-        storage_part("https://e.com"): {
-            "localStorage": [{"name": "a", "value": "1"}],
-            "indexedDB": [],
-        },
+        "local:https://e.com/#0/1": {"a": "1"},
         TABS: {
             "active": 0,
             "tabs": [
                 {
-                    "url": "https://e.com",
+                    "url": "https://e.com/",
                     "scroll": [0, 0],
-                    "sessionStorage": {"https://e.com": {"b": "2"}},
+                    "sessionStorage": {"https://e.com/": {"b": "2"}},
                 }
             ],
         },
@@ -85,28 +107,104 @@ def test_values_become_text_as_in_a_browser() -> None:
     """A page that put true or an object there as JSON finds JSON again, not Python's spelling."""
     values = {"t": True, "n": None, "i": 1, "o": {"x": "y"}, "s": "text"}
     found = _storage(origin="https://e.com", localStorage=values, sessionStorage=values)
-    items = {i["name"]: i["value"] for i in found[storage_part("https://e.com")]["localStorage"]}
+    items = found[_local("https://e.com")]
     assert items == {"t": "true", "n": "null", "i": "1", "o": '{"x": "y"}', "s": "text"}
-    assert found[TABS]["tabs"][0]["sessionStorage"]["https://e.com"] == items
+    assert found[TABS]["tabs"][0]["sessionStorage"]["https://e.com/"] == items
 
 
 def test_storage_in_playwrights_form() -> None:
-    """Each origin is a part of its own, lists as they are; what is missing is empty."""
+    """Each storage of each origin has parts of its own; an origin without any says so."""
     item = {"name": "a", "value": "1"}
+    store = {
+        "name": "s", "autoIncrement": True, "keyPathArray": ["a.b", "c"], "records": [
+            {"value": {"a": {"b": 7}, "c": "x"}},
+            {"valueEncoded": {"o": [{"k": "a", "v": {"o": [{"k": "b", "v": {"d": DAY}}], "id": 2}},
+                                    {"k": "c", "v": {"v": "-0"}}], "id": 1}},
+        ],
+        "indexes": [{"name": "i", "keyPath": "c", "unique": True, "multiEntry": False}],
+    }  # fmt: skip
+    files = [{"path": "d", "type": "directory"}, {"path": "d/f", "type": "file", "base64": "MQ=="},
+             {"path": "e", "type": "directory"}]  # fmt: skip
+    databases = [{"name": "d#1", "version": 3, "stores": [store]}]
     found = _storage(
         origins=[
-            {"origin": "https://a.com", "localStorage": [item]},
+            {
+                "origin": "https://a.com",
+                "localStorage": [item],
+                "indexedDB": databases,
+                "opfs": files,
+            },
             {"origin": "http://b.com:8080"},
         ]
     )
+    index = {"name": "i", "keyPath": "c", "unique": True, "multiEntry": False}
+    date = {"$": "date", "v": 86_400_000}
     assert found == {
-        storage_part("https://a.com"): {"localStorage": [item], "indexedDB": []},
-        storage_part("http://b.com:8080"): {"localStorage": [], "indexedDB": []},
-    }
-    parts = {name: encode(payload) for name, payload in found.items()}
-    assert [entry["origin"] for entry in origins({**parts, COOKIES: b"[]"})] == [
-        "http://b.com:8080", "https://a.com",
-    ]  # fmt: skip
+        "local:https://a.com/#0/1": {"a": "1"},
+        "files:https://a.com/#0/1": {"d/f": "MQ==", "e/": ""},
+        "db:https://a.com/#d%231": {"version": 3, "stores": [
+            {"name": "s", "keyPath": ["a.b", "c"], "autoIncrement": True, "next": 1,
+             "indexes": [index]},
+        ]},
+        "records:https://a.com/#d%231/s#0/1": {
+            '[7,"x"]': {"a": {"b": 7}, "c": "x"},
+            '[{"$":"date","v":86400000},{"$":"number","v":"-0"}]':
+                {"a": {"b": date}, "c": {"$": "number", "v": "-0"}},
+        },
+        "local:http://b.com:8080/#0/1": {},
+    }  # fmt: skip
+
+
+def test_what_is_imported_replaces_its_storage_key() -> None:
+    """All that the origin had, however it was spread; other origins and parts stay."""
+    old = {
+        "local:https://a.com/#0/2": b"1", "local:https://a.com/#1/2": b"2", "tabs": b"3",
+        "db:https://a.com/#d": b"4", "local:https://a.com/^0https://b.com#0/1": b"5",
+        "local:https://b.com/#0/1": b"6",
+    }  # fmt: skip
+    new = parts_from_json("[]", '{"origin": "https://a.com", "localStorage": {}}')
+    assert laid_over(old, new) == {
+        "local:https://a.com/#0/1": b"{}", "tabs": b"3", "cookies": b"[]",
+        "local:https://a.com/^0https://b.com#0/1": b"5", "local:https://b.com/#0/1": b"6",
+    }  # fmt: skip
+
+
+def test_areas_are_named_for_people() -> None:
+    """By what they are and whose; a frame's storage also by the site that it is shown in."""
+    titles = {
+        "local:https://a.com/#0/1": "localStorage of https://a.com",
+        "files:https://a.com/#0/1": "files of https://a.com",
+        "db:https://a.com/#d": "database 'd' of https://a.com",
+        "records:https://a.com/#d/s#3/8": "records of 's' in database 'd' of https://a.com",
+        "local:https://f.com/^0https://a.com#0/1":
+            "localStorage of https://f.com under https://a.com",
+    }  # fmt: skip
+    for part, title in titles.items():
+        area = Area.of(part)
+        assert area is not None
+        assert area.title == title
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["cookies", "tabs", "local:", "local:k", "local:k#1", "records:k#d#0/1", "db:k", "x:k#0/1"],
+)
+def test_other_names_belong_to_no_area(part: str) -> None:
+    """A name that is no area's is never taken for one."""
+    assert Area.of(part) is None
+
+
+@pytest.mark.parametrize("part", ["a#1/1", "a#0/0", "a#0/2000", "a#-1/2", "a", "a#x/y"])
+def test_a_part_without_a_place_is_corrupt(part: str) -> None:
+    """And is named, instead of failing in the middle of a restore."""
+    with pytest.raises(CheckpointCorrupt, match="name that is none"):
+        Buckets.load("a", {part: b"{}"})
+
+
+def test_a_part_without_items_is_corrupt() -> None:
+    """A list is no set of items."""
+    with pytest.raises(CheckpointCorrupt, match="holds no items"):
+        dict(Buckets.load("a", {"a#0/1": b"[]"}).items())
 
 
 def test_a_whole_storage_state_brings_its_cookies() -> None:
@@ -130,9 +228,44 @@ def test_a_whole_storage_state_brings_its_cookies() -> None:
 )
 def test_an_origin_is_spelled_as_browsers_spell_it(given: str, kept: str) -> None:
     """Otherwise its storage would never be found again."""
-    assert list(_storage(origin=given, localStorage={})) == [storage_part(kept)]
+    assert list(_storage(origin=given, localStorage={})) == [_local(kept)]
 
 
+def _database(stores: Any) -> dict[str, Any]:
+    return {"indexedDB": [{"name": "d", "version": 1, "stores": stores}]}
+
+
+def _store(**store: Any) -> dict[str, Any]:
+    return _database([{"name": "s", **store}])
+
+
+def _encoded(value: Any) -> dict[str, Any]:
+    return _store(records=[{"key": 1, "valueEncoded": value}])
+
+
+BAD_ORIGINS: dict[str, tuple[dict[str, Any], str]] = {
+    "an item without value": ({"localStorage": [{"name": "a"}]}, "a name and a value, as text"),
+    "a number as item": ({"localStorage": [{"name": "a", "value": 1}]}, "as text"),
+    "a database of text": ({"indexedDB": ["d"]}, "indexedDB must be a list of objects"),
+    "a database without name": ({"indexedDB": [{"version": 1}]}, "a name and a version"),
+    "a version that is none": ({"indexedDB": [{"name": "d", "version": 0}]}, "a version"),
+    "stores that are none": (_database(5), "https://e.com: stores must be a list"),
+    "a store that is none": (_database([5]), "stores must be a list of objects"),
+    "a store without name": (_database([{}]), "its name must be text"),
+    "a key path that is none": (_store(keyPath=5), "store 's': a key path that is none"),
+    "a record that is none": (_store(records=[1]), "records must be a list of objects"),
+    "a record without key": (_store(records=[{"value": 1}]), "a record without its key"),
+    "a key that is none": (_store(records=[{"key": True, "value": 1}]), "whose key is none"),
+    "no key at its path": (_store(keyPath="a", records=[{"value": {}}]), "whose key is none"),
+    "an unknown kind": (_encoded({"u": "https://e.com"}), "that Playwright does not write"),
+    "a date that is none": (_encoded({"d": "today"}), "a date that is none"),
+    "half a number": (_encoded({"ta": {"k": "i16", "b": "MQ=="}}), "Int16Array with half"),
+    "no base64": (_encoded({"ab": {"b": "?"}}), "https://e.com: store 's'"),
+    "a reference to nothing": (_encoded({"ref": 7}), "in another form"),
+    "a file without path": ({"opfs": [{"type": "file"}]}, "a file needs a path"),
+    "a path upwards": ({"opfs": [{"path": "../f", "type": "file"}]}, "a file needs a path"),
+    "a file without content": ({"opfs": [{"path": "f", "type": "file"}]}, "in base64"),
+}  # fmt: skip
 BAD_COOKIES = {
     "not JSON": ("{", "not JSON"),
     "an object": ("{}", "JSON list"),
@@ -167,6 +300,11 @@ BAD_STORAGE = {
         '{"origins": [{"origin": "https://e.com", "localStorage": {"a": "1"}}]}',
         "localStorage must be a list",
     ),
+    "passkeys that are no list": ('{"origins": [], "credentials": {"a": 1}}', "must be a list"),
+    "a passkey that is none": ('{"origins": [], "credentials": [1]}', "needs id, rpId"),
+    "a passkey without its key": (
+        '{"origins": [], "credentials": [{"id": "a", "rpId": "e.com"}]}', "privateKey",
+    ),
     "a cookie that is none": ('{"cookies": [1], "origins": []}', "name, value and domain or url"),
 }  # fmt: skip
 
@@ -188,8 +326,28 @@ def test_bad_storage_is_refused(text: str, fits: str) -> None:
     assert caught.value.message.startswith("storage_json: ")
 
 
+def test_what_is_nested_without_end_is_refused() -> None:
+    """With the same sentence as other input, not with an error of Python's."""
+    deep = "[" * 100_000 + "]" * 100_000
+    for storage in (deep, f'{{"origins": [{{"origin": "https://e.com", "indexedDB": {deep}}}]}}'):
+        with pytest.raises(ConfigurationError, match="nested too deeply"):
+            parts_from_json(None, storage)
+    with pytest.raises(CheckpointCorrupt, match="part 'tabs'"):
+        decode(TABS, deep.encode())
+
+
+@pytest.mark.parametrize("what", BAD_ORIGINS)
+def test_a_bad_origin_is_refused(what: str) -> None:
+    """The message says where it is and what fits; nothing of the file is taken."""
+    entry, fits = BAD_ORIGINS[what]
+    storage = {"origins": [{"origin": "https://e.com", **entry}]}
+    with pytest.raises(ConfigurationError, match=fits) as caught:
+        parts_from_json(None, json.dumps(storage))
+    assert caught.value.message.startswith("storage_json: ")
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe\xfa", b"\x00"])
 def test_a_part_that_is_not_json_is_corrupt(data: bytes) -> None:
     """The error names the part, so that people can roll back and know what they lose."""
-    with pytest.raises(CheckpointCorrupt, match=r"storage:https://e\.com"):
-        decode("storage:https://e.com", data)
+    with pytest.raises(CheckpointCorrupt, match=r"local:https://e\.com/#0/1"):
+        decode("local:https://e.com/#0/1", data)
