@@ -9,6 +9,7 @@ from raypool.state.buckets import Buckets
 from raypool.state.cookies import cookie_names
 from raypool.state.form import decode, encode
 from raypool.state.incoming import parts_from_json
+from raypool.state.likeness import same_sign_in
 
 __all__ = [
     "COOKIES",
@@ -23,4 +24,5 @@ __all__ = [
     "encode",
     "key_of",
     "parts_from_json",
+    "same_sign_in",
 ]
