@@ -40,6 +40,15 @@ class RevokingSite(DemoSite):
         """Take an ended session for good again: it was only this browser that had lost it."""
         self._sessions[session] = self._ended.pop(session)
 
+    def honour_all(self) -> None:
+        """Take all ended sessions for good again."""
+        self._sessions |= self._ended
+        self._ended = {}
+
+    def forget(self) -> None:
+        """Forget all sessions, ended ones too."""
+        self._sessions, self._ended = {}, {}
+
     def sessions(self, email: str) -> set[str]:
         """Return the sessions that a user has now."""
         return {s for s, owner in self._sessions.items() if owner == email}
