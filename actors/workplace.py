@@ -25,7 +25,7 @@ from raypool.signin.trust import (
     needs_human,
     verdict_for,
 )
-from raypool.state import cookie_names, same_sign_in
+from raypool.state import session_cookies, same_sign_in
 from raypool.status import NEEDS_HUMAN
 
 log = get_logger(__name__)
@@ -280,7 +280,7 @@ class Workplace:
         if probe is None:
             return collected, False
         seen, now_there = self._vouched, collected.parts
-        changed = seen is None or cookie_names(seen) != cookie_names(now_there)
+        changed = seen is None or session_cookies(seen) != session_cookies(now_there)
         looked = is_look_due(self.sign_in, probe, changed)
         if looked:
             await self._look(browser, collected.parts)

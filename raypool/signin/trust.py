@@ -43,7 +43,7 @@ def is_look_due(
     Args:
         known: What the last look said.
         probe: How to look.
-        cookies_changed: Whether a cookie came or went since: what signing in and out does.
+        cookies_changed: Whether a cookie came, went or was renewed since, as at a sign-in or -out.
     """
     if probe is None:
         return False

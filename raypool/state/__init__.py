@@ -6,7 +6,7 @@ own parts and nothing else. Their names are in :mod:`raypool.state.areas`.
 
 from raypool.state.areas import COOKIES, CREDENTIALS, PERMISSIONS, TABS, Area, Kind, key_of
 from raypool.state.buckets import Buckets
-from raypool.state.cookies import cookie_names
+from raypool.state.cookies import session_cookies
 from raypool.state.form import decode, encode
 from raypool.state.incoming import parts_from_json
 from raypool.state.likeness import same_sign_in
@@ -19,7 +19,7 @@ __all__ = [
     "Area",
     "Buckets",
     "Kind",
-    "cookie_names",
+    "session_cookies",
     "decode",
     "encode",
     "key_of",

@@ -53,6 +53,19 @@ async def _over(stage: SignInStage) -> None:
     assert stage.ended == []
 
 
+async def _sign_out_unseen(stage: SignInStage) -> None:
+    """Have the browser lose its session while nobody can say so; its state is saved."""
+    stage.site.way = Way.REPLACES
+    stage.site.end_sessions(stage.email)
+
+    async def goes_down(page: Any) -> None:
+        await page.goto(f"{stage.site.url}/posts")
+        stage.site.down = True
+
+    await stage.life.run(goes_down, 30)
+    stage.site.down = False
+
+
 @pytest.mark.parametrize("kind", ["headless_shell", "chromium"])
 @pytest.mark.parametrize("way", Way)
 async def test_a_sign_out_by_the_site_costs_no_good_version(
@@ -78,9 +91,7 @@ async def test_a_business_goes_back_once_and_on_from_there(make: Make, site: Rev
     stage = await make()
     session = await stage.sign_in()
     good = (await stage.record()).last_good_version
-    site.way = Way.REPLACES
-    site.end_sessions(stage.email)
-    assert await stage.visit() == "Sign in"  # the name of the cookie is the same: nobody looked
+    await _sign_out_unseen(stage)
     newest = (await stage.record()).checkpoint_version
     assert await stage.cookie(newest) == "visitor"
     site.honour(session)
@@ -105,9 +116,7 @@ async def test_a_person_is_asked_when_no_state_is_signed_in(make: Make, site: Re
     """The newest state stays, no start tries again, and whoever signs in ends it."""
     stage = await make()
     session = await stage.sign_in()
-    site.way = Way.REPLACES
-    site.end_sessions(stage.email)
-    await stage.visit()
+    await _sign_out_unseen(stage)
     newest = (await stage.record()).checkpoint_version
     await stage.crash()
     assert stage.sign_in_state is SignIn.NEEDS_HUMAN

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raypool.state import COOKIES, PERMISSIONS, TABS, encode, same_sign_in
+from raypool.state import COOKIES, PERMISSIONS, TABS, encode, same_sign_in, session_cookies
 
 COOKIE = {"domain": "e.com", "path": "/", "name": "sid", "value": "1", "expires": 10.0}
 TAB = {"url": "https://e.com/", "scroll": [0, 0], "sessionStorage": {"https://e.com": {"t": "1"}}}
@@ -51,3 +51,23 @@ def test_whatever_may_hold_a_token_counts(other: dict[str, bytes]) -> None:
     """By value, added or taken away."""
     assert not same_sign_in(_state(), other)
     assert not same_sign_in(other, _state())
+
+
+HIDDEN = {**COOKIE, "httpOnly": True}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        (COOKIE, {**COOKIE, "value": "2"}, False),
+        (COOKIE, {**COOKIE, "expires": 20.0}, False),
+        (COOKIE, {**COOKIE, "name": "else"}, True),
+        (HIDDEN, {**HIDDEN, "expires": 20.0}, False),
+        (HIDDEN, {**HIDDEN, "value": "2"}, True),
+    ],
+)
+def test_what_looks_like_a_sign_in_or_out(
+    before: dict[str, Any], after: dict[str, Any], changed: bool
+) -> None:
+    """A cookie that comes or goes, and another value of one that scripts cannot read."""
+    assert (session_cookies(_state(before)) != session_cookies(_state(after))) is changed
