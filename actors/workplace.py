@@ -25,7 +25,7 @@ from raypool.signin.trust import (
     needs_human,
     verdict_for,
 )
-from raypool.state import session_cookies, same_sign_in
+from raypool.state import same_sign_in, session_cookies
 from raypool.status import NEEDS_HUMAN
 
 log = get_logger(__name__)
@@ -241,13 +241,13 @@ class Workplace:
     async def _read_once(self, browser: Browser, *, everything: bool) -> State:
         lost = self.lost
         reading = asyncio.ensure_future(browser.collect(everything=everything))
+        reading.add_done_callback(swallow)  # who waits may be cancelled
         ends: set[asyncio.Future[Any]] = {reading, lost}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not lost.done() and not await self.answers():
             # The state of a dying browser may be read, empty, before the news of its death.
             await asyncio.wait({lost}, timeout=ALIVE_TIMEOUT_S)
         if lost.done():
-            reading.add_done_callback(swallow)
             raise self.lost_error()
         return await reading
 
