@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from raypool.errors import CheckpointCorrupt
+from raypool.errors import CheckpointCorrupt, StorageError
 from raypool.logs import get_logger
 from raypool.model import Checkpoint, SignIn
 from raypool.signin.trust import Step, after_restore
@@ -46,15 +46,16 @@ async def settle(
         BrowserError: A browser did not come up.
     """
     step = after_restore(place.sign_in, known, found.info if found else None, last_good)
-    good = await _loaded(load, last_good) if step is Step.FALL_BACK else None
-    if good is not None:
-        tried = await _bring_up(place, good)
-        if tried is SignIn.SIGNED_IN:
-            return good
-        seen = await _bring_up(place, found)  # what is newest stays
-        refused = SignIn.SIGNED_OUT
-        step = Step.ASK_HUMAN if tried is refused and seen is refused else Step.GO_ON
-    if step is not Step.GO_ON:
+    if step is Step.FALL_BACK:
+        good, step = await _loaded(load, last_good)
+        if good is not None:
+            tried = await _bring_up(place, good)
+            if tried is SignIn.SIGNED_IN:
+                return good
+            refused = tried is SignIn.SIGNED_OUT
+            still = await _bring_up(place, found)  # what is newest stays
+            step = Step.ASK_HUMAN if refused and still is SignIn.SIGNED_OUT else Step.GO_ON
+    if step is Step.ASK_HUMAN:
         place.sign_in = SignIn.NEEDS_HUMAN
     return None
 
@@ -65,9 +66,13 @@ async def _bring_up(place: Restoring, version: Checkpoint | None) -> SignIn:
     return place.sign_in
 
 
-async def _loaded(load: Load, version: int) -> Checkpoint | None:
+async def _loaded(load: Load, version: int) -> tuple[Checkpoint | None, Step]:
+    """Return the version, and what follows if there is none."""
     try:
-        return await load(version)
+        return await load(version), Step.ASK_HUMAN
     except CheckpointCorrupt as error:
         log.warning("last good version cannot be read", error=error.message)
-        return None
+        return None, Step.ASK_HUMAN
+    except StorageError as error:  # the next start tries it
+        log.warning("last good version cannot be read now", error=error.message)
+        return None, Step.GO_ON
