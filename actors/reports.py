@@ -7,7 +7,7 @@ from actors.tenure import Tenure
 from actors.workplace import Workplace
 from raypool.errors import RaypoolError
 from raypool.logs import get_logger
-from raypool.model import Observed
+from raypool.model import Observed, SignIn
 from raypool.phase import Phase
 from raypool.store.base import SessionStore
 
@@ -41,6 +41,11 @@ class Reports:
 
     def __init__(self, incarnation: Incarnation, sessions: SessionStore) -> None:
         self._who, self._sessions = incarnation, sessions
+        self._told: SignIn | None = None
+
+    def is_outdated(self, place: Workplace) -> bool:
+        """Tell whether the record says something else of the sign-in than is known by now."""
+        return self._told is not place.sign_in
 
     async def write(
         self, place: Workplace | None, tenure: Tenure | None, phase: Phase, commands: int
@@ -62,5 +67,6 @@ class Reports:
         )
         try:
             await self._sessions.report(place.session.id, tenure.token, observed)
+            self._told = place.sign_in
         except RaypoolError as error:
             log.warning("report not written", error=str(error))

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from actors.keeper import now
+from actors.signin_watch import SignInWatch
 from actors.turns import Turns
 from actors.visits import Visits
 from actors.workplace import Workplace
@@ -63,6 +64,8 @@ class Orders:
     """The browser is of no use any more: from the last checkpoint, at once."""
     recycle: Callable[[], Awaitable[None]]
     """Save, then replace it. Called with the turn held."""
+    looked: Callable[[], Awaitable[None]]
+    """Somebody looked whether it is signed in."""
     end: Callable[[str], Awaitable[None]]
     """This life is over."""
 
@@ -75,14 +78,21 @@ class Rounds:
         turns: Upkeep that touches the page takes a turn, when it is free.
         visits: Who is attached.
         limits: When a browser is replaced.
+        watch: When it is looked whether the business is signed in.
         orders: What may be asked of the instance.
     """
 
     def __init__(
-        self, place: Workplace, turns: Turns, visits: Visits, limits: Limits, orders: Orders
+        self,
+        place: Workplace,
+        turns: Turns,
+        visits: Visits,
+        limits: Limits,
+        watch: SignInWatch,
+        orders: Orders,
     ) -> None:
         self._place, self._turns, self._visits = place, turns, visits
-        self._limits, self._orders = limits, orders
+        self._limits, self._watch, self._orders = limits, watch, orders
         self.memory = 0
         """Bytes of driver and browser when last looked at."""
         self.store_due = False
@@ -150,8 +160,17 @@ class Rounds:
             await self._reassure()
         if self._place.browser is not None:
             await self._visits.look_after(self._place)
+        await self._look()
         if self._place.browser is not None and not self._visits.present:
             await self._recycle(self._place.browser.started_at, self._place.browser.pages_opened)
+
+    async def _look(self) -> None:
+        """Look whether the business is still signed in; an attached driver may be signing it in."""
+        place = self._place
+        watched = place.session.spec.probe is not None and not self._visits.present
+        if watched and self._on_line() and self._watch.is_due(now() - place.looked_at):
+            await place.verify()
+            await self._orders.looked()
 
     async def _page_answers(self) -> bool:
         """Look whether the page's scripts come to an end; replace the browser when they never do."""

@@ -19,6 +19,7 @@ from actors.rebuilding import Rebuilder
 from actors.reports import Reports, vitals
 from actors.rounds import Limits, Orders, Rounds
 from actors.saving import save
+from actors.signin_watch import SignInWatch
 from actors.sites import SiteGate
 from actors.tenure import Tenure, begin
 from actors.turns import Turns, not_ready
@@ -89,7 +90,7 @@ class InstanceSession:
             await self._vanish()
             raise
         self.phase = transition(self.phase, Phase.READY)
-        await self._reports.write(self._place, self._tenure, self.phase, self._commands)
+        await self._report()
         log.info("instance ready", incarnation=self.incarnation.number)
 
     async def _start(self) -> None:
@@ -106,11 +107,11 @@ class InstanceSession:
         self._place = place = Workplace(
             session, self._stores, self._launcher, tenure, who.holder.node_id, self._browser_lost
         )
-        await self._reports.write(self._place, self._tenure, self.phase, self._commands)
+        await self._report()
         await place.open()
-        orders = Orders(self._rebuild_soon, self._recycle, self._end)
-        limits = Limits.of(self._settings)
-        self._rounds = Rounds(place, self._turns, self._visits, limits, orders)
+        orders = Orders(self._rebuild_soon, self._recycle, self._report_sign_in, self._end)
+        limits, watch = Limits.of(self._settings), SignInWatch(self._settings.probe_every)
+        self._rounds = Rounds(place, self._turns, self._visits, limits, watch, orders)
         continuous = Continuous(place, self._save_changes)
         self._upkeep = [self._loop.create_task(w.run()) for w in (self._rounds, continuous)]
 
@@ -167,7 +168,16 @@ class InstanceSession:
         self._rebuilder.of_use()
         self._commands += 1
         if self._commands == 1:
-            await self._reports.write(self._place, self._tenure, self.phase, self._commands)
+            await self._report()
+        await self._report_sign_in()
+
+    async def _report_sign_in(self) -> None:
+        """Write down whether it is signed in, if that changed: the next life goes by it."""
+        if self._place and self._reports.is_outdated(self._place):
+            await self._report()
+
+    async def _report(self) -> None:
+        await self._reports.write(self._place, self._tenure, self.phase, self._commands)
 
     async def _save(self, place: Workplace, reason: str) -> CheckpointInfo:
         try:
@@ -259,7 +269,7 @@ class InstanceSession:
 
     async def _mended(self) -> None:
         self.phase = transition(self.phase, Phase.READY)
-        await self._reports.write(self._place, self._tenure, self.phase, self._commands)
+        await self._report()
 
     async def _beyond_repair(self, reason: str) -> None:
         await self._end(reason)

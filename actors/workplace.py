@@ -4,21 +4,34 @@ import asyncio
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from actors.fallback import settle
 from actors.keeper import now
 from actors.ports import Browser, Launcher, State, Stores
 from actors.tenure import Tenure
 from actors.turns import not_ready
-from raypool.errors import ErrorCodes, LeaseLost, RaypoolError, create_error
+from raypool.errors import ErrorCodes, LeaseLost, RaypoolError, StorageError, create_error
 from raypool.logs import get_logger
-from raypool.model import CheckpointInfo, CheckpointMeta, Condition, Session, SignIn
+from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Condition, Session
 from raypool.retry import with_retry
 from raypool.signin.probe import look
-from raypool.state import cookie_names
+from raypool.signin.trust import (
+    after_look,
+    fell_back,
+    is_look_due,
+    known_before,
+    needs_human,
+    verdict_for,
+)
+from raypool.state import same_sign_in, session_cookies
+from raypool.status import NEEDS_HUMAN
 
 log = get_logger(__name__)
 
+FELL_BACK, PROBE = "FellBack", "Probe"
+"""Types of conditions, beside those of the last start and save."""
 ALIVE_TIMEOUT_S = 1.0
 OFF_LINE_POLL_S = 0.1
 KEPT_EVERY_S = 600.0
@@ -52,13 +65,18 @@ class Workplace:
         self.browser: Browser | None = None
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.checkpoint: CheckpointInfo | None = None
-        self.sign_in = SignIn.UNKNOWN
+        self.sign_in = known_before(session)
+        self.looked_at = now()
+        """When somebody last looked whether it is signed in; before that, when it was made."""
         self.conditions: Mapping[str, Condition] = {}
         self.unsaved = False
         """Whether the browser holds what the store has not acknowledged, because it could not."""
         self._stores, self._launcher, self._tenure = stores, launcher, tenure
         self._node_id, self._on_lost = node_id, on_lost
         self._parts: Mapping[str, bytes] = {}
+        self._notes: tuple[str, ...] = ()
+        self._vouched: Mapping[str, bytes] | None = None
+        """Its parts when somebody last looked; None: nobody did, or that does not count any more."""
         self._state = asyncio.Lock()
         self._kept_at = now()
 
@@ -74,19 +92,55 @@ class Workplace:
             # A spec that was changed meanwhile takes effect with this browser.
             self.session = await self._stores.sessions.get_session(self.session.id) or self.session
             found, notes = await self._stores.checkpoints.load_usable(self.session.id)
-            self._parts = found.parts if found else {}
-            self.checkpoint = found.info if found else None
-            self.lost = asyncio.get_running_loop().create_future()
-            self.browser, warnings = await self._launcher.launch(
-                self.session.spec, self._tenure.home, self._parts, self._gone
-            )
-            self.unsaved = False
-            self._tenure.freeze_if_off_line()  # it may have come up behind the keeper's back
-            await self.browser.open_tabs(self._parts, warnings)
-            self.sign_in = await self._look(self.present)
-            if self.browser is None:
-                raise self.lost_error()
-        self._note("Started", (*notes, *warnings))
+            self._notes, known = notes, self.sign_in
+            await self.bring_up(found)
+            load = partial(self._stores.checkpoints.load, self.session.id)
+            last_good = self.session.last_good_version
+            good = await settle(self, known, found, last_good, load)
+            self._tell(found, good)
+        if good:
+            await self._keep(good)
+
+    async def bring_up(self, found: Checkpoint | None) -> None:
+        """Launch a browser that holds *found*, and look whether it is signed in.
+
+        Raises:
+            BrowserError: It did not come up, or died while it did.
+        """
+        self._parts = found.parts if found else {}
+        self.checkpoint = found.info if found else None
+        self.lost = asyncio.get_running_loop().create_future()
+        self.browser, warnings = await self._launcher.launch(
+            self.session.spec, self._tenure.home, self._parts, self._gone
+        )
+        self.unsaved = False
+        self._tenure.freeze_if_off_line()  # it may have come up behind the keeper's back
+        await self.browser.open_tabs(self._parts, warnings)
+        await self._look(self.present, self._parts)
+        if self.browser is None:
+            raise self.lost_error()
+        self._note("Started", (*self._notes, *warnings))
+
+    def _tell(self, found: Checkpoint | None, good: Checkpoint | None) -> None:
+        """Keep for people what the looks after a restore came to."""
+        told = fell_back(found.info, good.info) if found and good else ()
+        self._note(FELL_BACK, told, "SignedOut")
+        self._note(NEEDS_HUMAN, needs_human(self.session, self.sign_in), "SignedOut")
+        for line in told:
+            log.warning("fell back", business_id=self.session.business_id, how=line)
+
+    async def _keep(self, good: Checkpoint) -> None:
+        """Make the version that was gone back to the newest one."""
+        self._vouched = None  # its tabs have asked the site for pages since
+        try:
+            await self.save(f"fell back to {good.info.version}")
+        except StorageError as error:  # tried again when the store is looked at
+            log.warning("not saved yet", error=error.message)
+
+    async def verify(self) -> None:
+        """Look whether it is signed in, and save what that came to."""
+        self._vouched = None
+        await self.save("looked")
 
     async def save(self, reason: str) -> CheckpointInfo:
         """Save the whole state; what did not change costs nothing. Returns the acknowledged version.
@@ -96,10 +150,10 @@ class Workplace:
         """
         browser = self.present
         async with self._state:
-            collected = await self._read(browser, everything=True)
-            self.sign_in = await self._verdict(browser, collected)
+            collected, looked = await self._examined(browser)
             self._kept_at = now()
-            return await self._write(collected, self._meta(collected, reason), COMMIT_ATTEMPTS)
+            meta = self._meta(collected, reason, looked=looked)
+            return await self._write(collected, meta, COMMIT_ATTEMPTS)
 
     async def save_changes(self) -> None:
         """Save what the browser is known to have changed by itself; nothing when it has not.
@@ -117,15 +171,23 @@ class Workplace:
             if self.unsaved or collected.parts != self._parts:
                 passing = now() - self._kept_at < KEPT_EVERY_S
                 self._kept_at = self._kept_at if passing else now()
-                meta = self._meta(collected, "changed").model_copy(update={"passing": passing})
+                meta = self._meta(collected, "changed", passing=passing)
                 await self._write(collected, meta, attempts=1)
 
-    def _meta(self, collected: State, reason: str) -> CheckpointMeta:
+    def _meta(
+        self, collected: State, reason: str, *, looked: bool = False, passing: bool = False
+    ) -> CheckpointMeta:
+        probe = self.session.spec.probe
+        seen, now_there = self._vouched, collected.parts
+        changed = probe is not None and (seen is None or not same_sign_in(seen, now_there))
+        sign_in, unverified = verdict_for(self.sign_in, probe, changed, looked)
         return CheckpointMeta(
             reasons=(reason,),
             node_id=self._node_id,
-            sign_in=self.sign_in,
+            sign_in=sign_in,
             warnings=tuple(collected.warnings),
+            passing=passing,
+            unverified=unverified,
         )
 
     async def _write(self, collected: State, meta: CheckpointMeta, attempts: int) -> CheckpointInfo:
@@ -179,13 +241,13 @@ class Workplace:
     async def _read_once(self, browser: Browser, *, everything: bool) -> State:
         lost = self.lost
         reading = asyncio.ensure_future(browser.collect(everything=everything))
+        reading.add_done_callback(swallow)  # who waits may be cancelled
         ends: set[asyncio.Future[Any]] = {reading, lost}
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not lost.done() and not await self.answers():
             # The state of a dying browser may be read, empty, before the news of its death.
             await asyncio.wait({lost}, timeout=ALIVE_TIMEOUT_S)
         if lost.done():
-            reading.add_done_callback(swallow)
             raise self.lost_error()
         return await reading
 
@@ -212,13 +274,20 @@ class Workplace:
             raise answer
         return answer
 
-    async def _verdict(self, browser: Browser, collected: State) -> SignIn:
-        """Ask the probe; one with a page of its own only when something may have changed."""
-        probe = self.session.spec.probe
-        known = self.sign_in is SignIn.SIGNED_IN and probe is not None and probe.url is not None
-        if known and cookie_names(collected.parts) == cookie_names(self._parts):
-            return self.sign_in
-        return await self._look(browser)
+    async def _examined(self, browser: Browser) -> tuple[State, bool]:
+        """Return the whole state, and whether somebody looked at it as it is."""
+        probe, collected = self.session.spec.probe, await self._read(browser, everything=True)
+        if probe is None:
+            return collected, False
+        seen, now_there = self._vouched, collected.parts
+        changed = seen is None or session_cookies(seen) != session_cookies(now_there)
+        looked = is_look_due(self.sign_in, probe, changed)
+        if looked:
+            await self._look(browser, collected.parts)
+        if looked and probe.opens_page:  # the site may have answered with other cookies
+            collected = await self._read(browser, everything=True)
+            self._vouched = collected.parts
+        return collected, looked
 
     def lost_error(self) -> RaypoolError:
         """Return the error for a command whose browser died."""
@@ -288,9 +357,14 @@ class Workplace:
             raise not_ready(self.session.business_id, "has no browser")
         return self.browser
 
-    async def _look(self, browser: Browser) -> SignIn:
+    async def _look(self, browser: Browser, parts: Mapping[str, bytes]) -> None:
+        """Look whether it is signed in while it holds *parts*, and keep what that came to."""
         _, context = browser.components
-        return await look(self.session.spec.probe, context, await browser.page())
+        seen = await look(self.session.spec.probe, context, await browser.page())
+        self.sign_in = after_look(self.sign_in, seen.sign_in)
+        self.looked_at, self._vouched = now(), parts
+        self._note(PROBE, (seen.why,) if seen.why else (), "Failed")
+        self._note(NEEDS_HUMAN, needs_human(self.session, self.sign_in), "SignedOut")
 
     def _gone(self, reason: str) -> None:
         self.browser = None
@@ -298,12 +372,12 @@ class Workplace:
             self.lost.set_result(reason)
         self._on_lost(reason)
 
-    def _note(self, kind: str, warnings: tuple[str, ...]) -> None:
-        """Keep what people should know of the last start or save; nothing when it went well."""
+    def _note(self, kind: str, warnings: tuple[str, ...], reason: str = "Warnings") -> None:
+        """Keep what people should know of the last start, save or look; nothing when it went well."""
         others = {k: c for k, c in self.conditions.items() if k != kind}
         if warnings:
             others[kind] = Condition(
-                type=kind, reason="Warnings", message="; ".join(warnings), since=datetime.now(UTC)
+                type=kind, reason=reason, message="; ".join(warnings), since=datetime.now(UTC)
             )
         self.conditions = others
 

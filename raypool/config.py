@@ -213,6 +213,14 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds that a function may run when `run` is not told a `timeout`.",
     )
+    probe_every: float = _named(
+        "RAYPOOL_PROBE_EVERY",
+        900.0,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds, give or take a fifth, between two looks whether an idle business is "
+        "still signed in. 0: only after a restore and when a command changed cookies.",
+    )
     log_format: Literal["auto", "console", "json"] = _named(
         "RAYPOOL_LOG_FORMAT",
         "auto",

@@ -154,6 +154,9 @@ class CheckpointMeta(Frozen):
     """A person asked for this state: the next browser starts from it whatever was seen of it."""
     passing: bool = False
     """Saved while things change, of interest only until the next version is there."""
+    unverified: bool = False
+    """Its cookies changed since somebody last looked, or the site did not answer: the next browser
+    starts from it, but it is no last good version before it was looked at."""
 
 
 class CheckpointInfo(Frozen):
@@ -169,6 +172,8 @@ class CheckpointInfo(Frozen):
     reasons: tuple[str, ...] = ()
     fencing_token: int = 0
     node_id: str = ""
+    chosen: bool = False
+    """Whether a person asked for this state."""
 
 
 @dataclass(frozen=True)

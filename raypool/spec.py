@@ -2,9 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from keyword import iskeyword
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from raypool.errors import ErrorCodes, create_error
 from raypool.ids import parse_duration
@@ -44,12 +53,34 @@ class Probe(Frozen):
     """Text that the page must show."""
     cookie: str | None = None
     """Name of a cookie that must be there and not expired."""
+    function: str | None = Field(default=None, max_length=256)
+    """``package.module:name`` of an ``async def name(page) -> bool`` that the nodes can import. It is
+    given a page of its own, where *url* is open if that is given, which is closed after it."""
+
+    @property
+    def opens_page(self) -> bool:
+        """Whether a look opens a page of its own."""
+        return bool(self.url or self.function)
+
+    @field_validator("function")
+    @classmethod
+    def _names_a_function(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        module, colon, name = value.partition(":")
+        if not colon or not all(map(_is_name, (*module.split("."), name))):
+            raise ValueError("a function is named as 'package.module:name'")
+        return value
 
     @model_validator(mode="after")
     def _needs_something(self) -> Self:
-        if not (self.url or self.selector or self.text or self.cookie):
-            raise ValueError("a probe needs at least one of url, selector, text, cookie")
+        if not (self.url or self.selector or self.text or self.cookie or self.function):
+            raise ValueError("a probe needs at least one of url, selector, text, cookie, function")
         return self
+
+
+def _is_name(text: str) -> bool:
+    return text.isidentifier() and not iskeyword(text)
 
 
 class SessionSpec(Frozen):

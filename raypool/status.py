@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
-from raypool.model import Condition, Desired, InstanceStatus, Lease, Session, SignIn
+from raypool.model import Condition, Desired, InstanceStatus, Lease, Observed, Session, SignIn
 from raypool.phase import Phase
 
 NOT_RUNNING = "NotRunning"
+NEEDS_HUMAN = "NeedsHuman"
 _RUNS = frozenset({Phase.READY, Phase.RECOVERING})
 _GONE = frozenset({Phase.ABSENT, Phase.BACKOFF, Phase.HIBERNATED, Phase.QUARANTINED})
 
@@ -32,13 +33,13 @@ def status_of(
         phase = Phase.ABSENT  # whatever it last said: nobody holds it, nobody knows it
     phase = _settled(phase, session, known)
     why = _why_not(phase, session, known, lease) if phase not in _RUNS else None
-    conditions = live.get("conditions", () if phase in _GONE else observed.conditions)
+    conditions = live.get("conditions", _lasting(phase, observed))
     return InstanceStatus(
         business_id=session.business_id,
         session_id=session.id,
         phase=phase,
         desired=session.desired,
-        sign_in=live.get("sign_in") or (SignIn.UNKNOWN if phase in _GONE else observed.sign_in),
+        sign_in=live.get("sign_in") or _last_known(phase, observed),
         cluster=observed.cluster,
         node_id=live.get("node_id", observed.node_id),
         pid=live.get("pid"),
@@ -54,6 +55,17 @@ def status_of(
         conditions=(*conditions, *([why] if why else []), *_off_line(session, live)),
         next_retry_at=known.get("next_retry_at"),
     )
+
+
+def _last_known(phase: Phase, observed: Observed) -> SignIn:
+    """Return what holds without a browser, too: only that a person is needed."""
+    lasts = phase not in _GONE or observed.sign_in is SignIn.NEEDS_HUMAN
+    return observed.sign_in if lasts else SignIn.UNKNOWN
+
+
+def _lasting(phase: Phase, observed: Observed) -> tuple[Condition, ...]:
+    """Return the conditions that hold without a browser, too."""
+    return tuple(c for c in observed.conditions if phase not in _GONE or c.type == NEEDS_HUMAN)
 
 
 def _settled(phase: Phase, session: Session, known: Mapping[str, Any]) -> Phase:

@@ -112,6 +112,7 @@ class Versions:
             sign_in=_VERDICTS[old.info.signed_in],
             warnings=old.info.warnings,
             chosen=True,
+            unverified=_is_doubtful(_VERDICTS[old.info.signed_in], session),
         )
         return await self._replace(session, old.parts, meta)
 
@@ -157,6 +158,7 @@ class Versions:
             sign_in=about.sign_in,
             warnings=about.warnings,
             chosen=True,
+            unverified=_is_doubtful(about.sign_in, session),
         )
         return await self._replace(session, export.parts, meta)
 
@@ -233,6 +235,11 @@ class Versions:
             kept = [info.version for info in await checkpoints.list(session.id)]
             raise not_kept(session, version, kept)
         return found
+
+
+def _is_doubtful(sign_in: SignIn, session: Session) -> bool:
+    """Tell whether somebody has to look at a state before it may be a good one."""
+    return sign_in is SignIn.UNKNOWN and session.spec.probe is not None
 
 
 def _export(session: Session, found: Checkpoint) -> Export:

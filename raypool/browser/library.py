@@ -31,7 +31,6 @@ def call(function: str, *args: object) -> str:
 
     JSON text and not a value: CDP's own values lose half surrogate pairs, -0 and the like.
     """
-    inside = json.dumps(
-        json.dumps(args)
-    )  # parsed by the page: "__proto__" is a name like any other
-    return f"(async () => JSON.stringify(await raypool.{function}(...JSON.parse({inside}))) ?? 'null')()"
+    # Parsed by the page: "__proto__" is then a name like any other.
+    given = f"JSON.parse({json.dumps(json.dumps(args))})"
+    return f"(async () => JSON.stringify(await raypool.{function}(...{given})) ?? 'null')()"

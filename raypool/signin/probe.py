@@ -2,18 +2,31 @@
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from raypool.logs import get_logger
 from raypool.model import SignIn
+from raypool.redaction import redact_text
+from raypool.signin.functions import ProbeFailedError, ask
 from raypool.spec import Probe
 
 log = get_logger(__name__)
 LOOK_TIMEOUT_S = 15.0
+CLOSE_TIMEOUT_S = 1.0
+_MOST_SAID = 200
+_TOO_MANY, _SERVER_ERROR = 429, 500
 
 
-async def look(probe: Probe | None, context: Any, page: Any) -> SignIn:
+class Seen(NamedTuple):
+    """What a look came to."""
+
+    sign_in: SignIn
+    why: str = ""
+    """Why nobody knows, where a probe should have told."""
+
+
+async def look(probe: Probe | None, context: Any, page: Any) -> Seen:
     """Return what the site shows now; ``UNKNOWN`` without a probe or when the site does not answer.
 
     Args:
@@ -22,31 +35,64 @@ async def look(probe: Probe | None, context: Any, page: Any) -> SignIn:
         page: The page to look at when the probe has no URL of its own; it is not navigated.
     """
     if probe is None:
-        return SignIn.UNKNOWN
-    task = asyncio.ensure_future(_look(probe, context, page))
+        return Seen(SignIn.UNKNOWN)
+    own: list[Any] = []
+    task = asyncio.ensure_future(_look(probe, context, page, own))
     done, _ = await asyncio.wait({task}, timeout=LOOK_TIMEOUT_S)  # never cancel a Playwright call
+    if own:
+        await _close(own[0])
     if not done:
-        task.add_done_callback(lambda t: t.cancelled() or t.exception())
-        return SignIn.UNKNOWN
+        task.add_done_callback(_swallow)
+        return Seen(SignIn.UNKNOWN, f"there was no answer within {LOOK_TIMEOUT_S:g} s")
     if error := task.exception():
-        log.info("probe failed", error=str(error))
-        return SignIn.UNKNOWN
-    return SignIn.SIGNED_IN if task.result() else SignIn.SIGNED_OUT
+        why = _first_line(error)
+        log.info("probe failed", error=why)
+        return Seen(SignIn.UNKNOWN, why)
+    return Seen(SignIn.SIGNED_IN if task.result() else SignIn.SIGNED_OUT)
 
 
-async def _look(probe: Probe, context: Any, page: Any) -> bool:
+async def _look(probe: Probe, context: Any, page: Any, own: list[Any]) -> bool:
+    """Look; a page that is opened for it is noted in *own*, so that it is closed in any case."""
     if probe.cookie and not await _has_cookie(context, probe.cookie):
         return False
-    if not (probe.url or probe.selector or probe.text):
+    if not probe.url and not await _shows(probe, page):
+        return False
+    if not probe.opens_page:
         return True
-    if not probe.url:
-        return await _shows(probe, page)
-    own = await context.new_page()
-    try:
-        await own.goto(probe.url, wait_until="domcontentloaded", timeout=LOOK_TIMEOUT_S * 1000)
-        return _is_there(probe.url, own.url) and await _shows(probe, own)
-    finally:
-        await own.close()
+    own.append(opened := await context.new_page())
+    if probe.url:
+        wait = LOOK_TIMEOUT_S * 1000
+        _check(await opened.goto(probe.url, wait_until="domcontentloaded", timeout=wait))
+        if not _is_there(probe.url, opened.url) or not await _shows(probe, opened):
+            return False
+    return not probe.function or await ask(probe.function, opened)
+
+
+async def _close(page: Any) -> None:
+    """Close a page that was opened for a look; one that does not close in time is left to itself."""
+    closing = asyncio.ensure_future(page.close())
+    await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+    closing.add_done_callback(_swallow)
+
+
+def _swallow(task: "asyncio.Future[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _first_line(error: BaseException) -> str:
+    text = redact_text(str(error)).strip()  # before the cut: half a credential looks like none
+    return text.splitlines()[0][:_MOST_SAID] if text else type(error).__name__
+
+
+def _check(response: Any) -> None:
+    """Refuse to judge by an answer that says nothing of who is signed in.
+
+    Raises:
+        ProbeFailedError: The site has a fault, or has had enough of us.
+    """
+    if response is not None and (response.status >= _SERVER_ERROR or response.status == _TOO_MANY):
+        raise ProbeFailedError(f"the site answered with status {response.status}")
 
 
 def _is_there(asked: str, arrived: str) -> bool:

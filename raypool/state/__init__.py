@@ -16,9 +16,10 @@ from raypool.state.areas import (
     laid_over,
 )
 from raypool.state.buckets import Buckets
-from raypool.state.cookies import cookie_names
+from raypool.state.cookies import session_cookies
 from raypool.state.form import decode, encode
 from raypool.state.incoming import parts_from_json
+from raypool.state.likeness import same_sign_in
 
 __all__ = [
     "COOKIES",
@@ -29,10 +30,11 @@ __all__ = [
     "Buckets",
     "Kind",
     "by_area",
-    "cookie_names",
     "decode",
     "encode",
     "key_of",
     "laid_over",
     "parts_from_json",
+    "same_sign_in",
+    "session_cookies",
 ]

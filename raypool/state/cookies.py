@@ -6,7 +6,18 @@ from raypool.state.areas import COOKIES
 from raypool.state.form import decode
 
 
-def cookie_names(parts: Mapping[str, bytes]) -> frozenset[tuple[str, str]]:
-    """Return domain and name of each cookie: what changes when somebody signs in or out."""
+def session_cookies(parts: Mapping[str, bytes]) -> frozenset[tuple[str, str, str]]:
+    """Return what changes when somebody signs in or out: domain and name of each cookie.
+
+    Of those that no script can read the value as well. Sessions are kept in such cookies; what counts
+    visitors writes cookies that scripts read, and changes them all the time.
+    """
     cookies = decode(COOKIES, parts[COOKIES]) if COOKIES in parts else []
-    return frozenset((str(c.get("domain", "")), str(c.get("name", ""))) for c in cookies)
+    return frozenset(
+        (
+            str(cookie.get("domain", "")),
+            str(cookie.get("name", "")),
+            str(cookie.get("value", "")) if cookie.get("httpOnly") else "",
+        )
+        for cookie in cookies
+    )

@@ -254,8 +254,9 @@ class CheckpointStore(Protocol):
     ) -> CheckpointInfo:
         """Save a version, whole or not at all. Parts that did not change are not sent again.
 
-        Equal to the newest version: no new one, the TTL slides. The last 20 are kept, and
-        ``last_good``, which moves unless *meta* says that the session looks signed out.
+        Equal to the newest version: no new one, the TTL slides; another verdict makes one. The last
+        20 are kept, and ``last_good``, which moves unless *meta* says that the session looks signed
+        out, or that nobody has looked at it yet.
 
         Args:
             session_id: Whose state.

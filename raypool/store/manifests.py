@@ -49,14 +49,17 @@ class Manifest(Frozen):
             reasons=self.meta.reasons,
             fencing_token=self.token,
             node_id=self.meta.node_id,
+            chosen=self.meta.chosen,
         )
 
 
 def says_nothing_new(before: Manifest, after: Manifest) -> bool:
     """Tell whether *after* repeats *before*: same contents, same verdict, asked for by nobody."""
     same = (before.parts, before.lists) == (after.parts, after.lists)
+    same = same and before.meta.sign_in is after.meta.sign_in
     stays = after.meta.passing or not before.meta.passing
-    return same and stays and before.meta.sign_in is after.meta.sign_in and not after.meta.chosen
+    doubtful = after.meta.unverified or not before.meta.unverified
+    return same and stays and doubtful and not after.meta.chosen
 
 
 def is_passed_over(meta: CheckpointMeta) -> bool:
@@ -65,8 +68,8 @@ def is_passed_over(meta: CheckpointMeta) -> bool:
 
 
 def may_be_last_good(meta: CheckpointMeta) -> bool:
-    """Tell whether a version may become ``last_good``: not one that looks signed out."""
-    return meta.sign_in not in _SIGNED_OUT
+    """Tell whether a version may become ``last_good``: not one that may be signed out."""
+    return meta.sign_in not in _SIGNED_OUT and not meta.unverified
 
 
 def to_drop(kept: Mapping[int, Manifest], newest: int, last_good: int) -> list[int]:

@@ -19,6 +19,8 @@ SEEN = CheckpointMeta(
 )
 NOT_LOOKED = CheckpointMeta()
 SIGNED_OUT = CheckpointMeta(sign_in=SignIn.SIGNED_OUT)
+UNVERIFIED = CheckpointMeta(unverified=True)
+UNVERIFIED_IN = CheckpointMeta(sign_in=SignIn.SIGNED_IN, unverified=True)
 
 
 async def owned(stores: Stores, business_id: str = "b") -> tuple[Session, int]:
@@ -252,3 +254,61 @@ async def test_a_version_that_is_not_kept_cannot_be_compared(stores: Stores) -> 
     for before, after in ((1, 7), (0, 1), (-1, 1)):
         with pytest.raises(ConfigurationError, match="kept are 1"):
             await stores.checkpoints.diff(session.id, before, after)
+
+
+async def test_what_nobody_looked_at_is_started_from_but_not_good(stores: Stores) -> None:
+    """A sign-in that was just made is not lost, and one that was just ended costs no good state."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    info = await stores.checkpoints.save(session.id, token, {"cookies": b"[2]"}, UNVERIFIED)
+    assert (info.version, info.signed_in) == (2, None)
+    assert (await record(stores, session.id)).last_good_version == 1
+    found, warnings = await stores.checkpoints.load_usable(session.id)
+    assert found is not None
+    assert found.info.version == 2
+    assert warnings == ()
+
+
+@pytest.mark.parametrize("before", [UNVERIFIED, UNVERIFIED_IN])
+async def test_what_is_looked_at_later_becomes_good(stores: Stores, before: CheckpointMeta) -> None:
+    """Though nothing changed since: a version with the same contents and its verdict."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, {"cookies": b"[1]"}, SEEN)
+    await stores.checkpoints.save(session.id, token, PARTS, before)
+    info = await stores.checkpoints.save(session.id, token, dict(PARTS), SEEN)
+    after = await record(stores, session.id)
+    assert (info.signed_in, after.last_good_version) == (True, info.version)
+    found = await stores.checkpoints.load(session.id, after.last_good_version)
+    assert found is not None
+    assert dict(found.parts) == PARTS
+    again = await stores.checkpoints.save(session.id, token, dict(PARTS), SEEN)
+    assert again == info
+
+
+async def test_doubt_alone_makes_no_version(stores: Stores) -> None:
+    """What was seen signed in stays so while its contents are the same."""
+    session, token = await owned(stores)
+    info = await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    assert await stores.checkpoints.save(session.id, token, dict(PARTS), UNVERIFIED_IN) == info
+    assert (await record(stores, session.id)).last_good_version == 1
+
+
+async def test_the_last_good_version_is_kept_however_long_nobody_looks(stores: Stores) -> None:
+    """And can be read when it is needed."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    for n in range(VERSIONS_KEPT + 2):
+        await stores.checkpoints.save(session.id, token, {"n": str(n).encode()}, UNVERIFIED)
+    good = (await record(stores, session.id)).last_good_version
+    found = await stores.checkpoints.load(session.id, good)
+    assert good == 1
+    assert found is not None
+    assert dict(found.parts) == PARTS
+
+
+async def test_that_a_person_chose_a_state_is_told(stores: Stores) -> None:
+    """Nobody goes back behind a person's choice."""
+    session, token = await owned(stores)
+    await stores.checkpoints.save(session.id, token, PARTS, SEEN)
+    await stores.checkpoints.save(session.id, token, {}, CheckpointMeta(chosen=True))
+    assert [info.chosen for info in await stores.checkpoints.list(session.id)] == [True, False]

@@ -18,7 +18,7 @@ from raypool.errors import (
 from raypool.exports import Export, ExportHead
 from raypool.model import CheckpointMeta, Desired, Lease, Session, SignIn
 from raypool.operations import Operations
-from raypool.spec import SessionSpec
+from raypool.spec import Probe, SessionSpec
 from raypool.store.base import VERSIONS_KEPT
 from raypool.store.sessions import RedisSessionManager
 from raypool.versions import Versions
@@ -98,6 +98,23 @@ async def test_the_verdict_is_carried_over(stores: Stores) -> None:
     found = await stores.sessions.get_session(session.id)
     assert found is not None
     assert (found.checkpoint_version, found.last_good_version) == (4, 3)
+
+
+async def test_what_nobody_looked_at_is_not_good_for_being_chosen(stores: Stores) -> None:
+    """With a probe the look decides, after the restore; without one nobody ever doubts."""
+    session = await saved(stores, {"cookies": b"in"})
+    async with stores.sessions.lock("b") as token:
+        unseen = CheckpointMeta(unverified=True)
+        await stores.checkpoints.save(session.id, token, {"cookies": b"unseen"}, unseen)
+        await stores.checkpoints.save(session.id, token, {"cookies": b"out"}, OUT)
+    good = []
+    for probe in (Probe(cookie="sid"), None):
+        await stores.sessions.update_session(session.id, probe=probe)
+        info = await of(stores).rollback("b", 2)
+        found = await stores.sessions.get_session(session.id)
+        assert found is not None
+        good.append(found.last_good_version == info.version)
+    assert good == [False, True]
 
 
 @pytest.mark.parametrize("version", [0, -1, 7, True, "1", None])

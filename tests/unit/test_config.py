@@ -65,6 +65,7 @@ GOOD = [
     ("RAYPOOL_MAX_QUEUED", "5", "max_queued", 5),
     ("RAYPOOL_START_TIMEOUT", "1.5", "start_timeout", 1.5),
     ("RAYPOOL_COMMAND_TIMEOUT", "86400", "command_timeout", 86_400.0),
+    ("RAYPOOL_PROBE_EVERY", "60", "probe_every", 60.0),
     ("RAYPOOL_LOG_FORMAT", "json", "log_format", "json"),
     ("RAYPOOL_LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from raypool.model import SignIn
 from raypool.signin import probe as looking
-from raypool.signin.probe import look
+from raypool.signin.probe import look as look_at
 from raypool.spec import Probe
 
 
@@ -23,13 +23,15 @@ class Page:
     hangs: bool = False
     url: str = "about:blank"
     closed: bool = False
+    status: int = 200
 
-    async def goto(self, url: str, **_: Any) -> None:
+    async def goto(self, url: str, **_: Any) -> "Page":
         if self.hangs:
             await asyncio.Event().wait()
         if self.broken:
             raise RuntimeError(self.broken)
         self.url = self.sent_to or url
+        return self  # as much of a response, too
 
     def locator(self, selector: str) -> "Found":
         return Found(selector in self.visible)
@@ -70,6 +72,11 @@ class Context:
 
 
 HOME = "https://example.com/home"
+
+
+async def look(probe: Probe | None, context: Context, page: Page) -> SignIn:
+    """Return the verdict of a look."""
+    return (await look_at(probe, context, page)).sign_in  # type: ignore[arg-type]
 
 
 async def test_without_a_probe_nobody_knows() -> None:
@@ -154,7 +161,122 @@ async def test_a_site_that_does_not_answer_says_nothing(monkeypatch: pytest.Monk
     assert await look(Probe(url=HOME), Context(own), Page()) is SignIn.UNKNOWN
     (left,) = asyncio.all_tasks() - before
     assert not left.cancelling()
+    assert own.closed
     left.cancel()
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_site_with_a_fault_says_nothing(status: int) -> None:
+    """Its error page shows nobody signed in, and proves nothing."""
+    seen = await look_at(Probe(url=HOME, text="Hello"), Context(Page(status=status)), Page())  # type: ignore[arg-type]
+    assert seen.sign_in is SignIn.UNKNOWN
+    assert str(status) in seen.why
+
+
+# -- functions -----------------------------------------------------------------------------------
+
+HERE = __name__
+
+
+async def signed_in(page: Page) -> bool:
+    """Say what the page shows."""
+    return "#me" in page.visible
+
+
+async def forgot_to_return(page: Page) -> None:
+    """Say nothing."""
+
+
+async def raises(page: Page) -> bool:
+    """Fail, with a secret in the message."""
+    raise KeyError("https://user:hunter22@example.com/")
+
+
+async def hangs(page: Page) -> bool:
+    """Never answer."""
+    await asyncio.Event().wait()
+    return True
+
+
+def not_async(page: Page) -> bool:
+    """Look as a function for another library would."""
+    return True
+
+
+@pytest.mark.parametrize("url", [None, HOME])
+async def test_a_function_judges_a_page_of_its_own(url: str | None) -> None:
+    """True and False count; the page is closed after it, and stands at the address if one is given."""
+    probe = Probe(function=f"{HERE}:signed_in", url=url)
+    own, active = Page(("#me",)), Page(url="https://example.com/else")
+    assert await look(probe, Context(own), active) is SignIn.SIGNED_IN
+    assert own.closed
+    assert own.url == (url or "about:blank")
+    assert not active.closed
+    assert await look(probe, Context(Page()), active) is SignIn.SIGNED_OUT
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no_such_package.probes:ours", "cannot be imported"),
+        (f"{HERE}:no_such_name", "cannot be imported"),
+        (f"{HERE}:not_async", "is not an async function"),
+        (f"{HERE}:HOME", "is not an async function"),
+        (f"{HERE}:forgot_to_return", "neither True nor False"),
+        (f"{HERE}:raises", "raised KeyError"),
+    ],
+)
+async def test_a_function_that_does_not_work_says_nothing_and_people_why(
+    name: str, words: str
+) -> None:
+    """It is no verdict; the reason names the function and holds no secret."""
+    own = Page()
+    sign_in, why = await look_at(Probe(function=name), Context(own), Page())
+    assert sign_in is SignIn.UNKNOWN
+    assert own.closed
+    assert words in why
+    assert name in why
+    assert "hunter22" not in why
+
+
+async def test_a_function_that_hangs_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its page is closed under it."""
+    monkeypatch.setattr(looking, "LOOK_TIMEOUT_S", 0.01)
+    own, before = Page(), asyncio.all_tasks()
+    seen = await look_at(Probe(function=f"{HERE}:hangs"), Context(own), Page())
+    assert seen.sign_in is SignIn.UNKNOWN
+    assert "no answer" in seen.why
+    assert own.closed
+    for left in asyncio.all_tasks() - before:
+        left.cancel()
+
+
+@pytest.mark.parametrize("name", ["a.b:c", "a:b", "_a.b2:c_d"])
+def test_a_function_is_named_by_module_and_name(name: str) -> None:
+    """As entry points of packages are."""
+    assert Probe(function=name).opens_page
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a.b",
+        "a.b:",
+        ":c",
+        "a..b:c",
+        "a.b:c.d",
+        "a b:c",
+        "a:b()",
+        "class:x",
+        "../a:b",
+        "a" * 300,
+    ],
+)
+def test_another_name_is_refused_at_once(name: str) -> None:
+    """Before a browser is started for it."""
+    with pytest.raises(ValueError, match=r"package\.module:name|at most 256"):
+        Probe(function=name)
 
 
 def test_a_probe_asks_for_something() -> None:

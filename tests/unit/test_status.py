@@ -168,3 +168,24 @@ def test_the_next_try_is_told() -> None:
     """With the phase that waits for it."""
     status = status_of(_session(), {**FAILED}, {})
     assert (status.phase, status.next_retry_at) == (Phase.BACKOFF, FAILED["next_retry_at"])
+
+
+NEEDED = Condition(type="NeedsHuman", reason="SignedOut", message="sign it in again", since=START)
+STARTED = Condition(type="Started", reason="Warnings", message="a tab did not open", since=START)
+
+
+@pytest.mark.parametrize("desired", [Desired.HIBERNATED, Desired.STOPPED])
+def test_that_a_person_is_needed_is_told_without_a_browser_too(desired: Desired) -> None:
+    """Nobody but a person can change it; what concerned the browser alone is gone with it."""
+    observed = Observed(sign_in=SignIn.NEEDS_HUMAN, conditions=(STARTED, NEEDED))
+    status = status_of(_session(desired=desired, observed=observed), {}, {})
+    assert status.sign_in is SignIn.NEEDS_HUMAN
+    assert NEEDED in status.conditions
+    assert STARTED not in status.conditions
+
+
+def test_what_was_seen_of_a_browser_ends_with_it() -> None:
+    """It may be signed out by the time that there is another."""
+    observed = Observed(sign_in=SignIn.SIGNED_IN)
+    status = status_of(_session(desired=Desired.HIBERNATED, observed=observed), {}, {})
+    assert status.sign_in is SignIn.UNKNOWN
