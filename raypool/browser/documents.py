@@ -35,7 +35,7 @@ class Document:
     """The tab that it is in: sessionStorage belongs to it."""
     main: bool
     """Whether it is what the tab shows, not a frame in it."""
-    fresh: bool
+    fresh: bool = False
     """Whether its databases were not watched yet when it opened."""
     epochs: dict[str, int] = field(default_factory=lambda: {"local": -1, "session": -1})
     """What it told last of a storage, see ``changesOf`` in storages.js."""
