@@ -112,16 +112,16 @@ class SignInStage:
         assert found is not None
         return found
 
-    async def cookie(self, version: int) -> str | None:
-        """Return the site's cookie in a kept version."""
+    async def cookie(self, version: int, name: str = "session") -> str | None:
+        """Return a cookie of the site in a kept version."""
         found = await self._stores.checkpoints.load(self.session.id, version)
         assert found is not None
         cookies = decode(COOKIES, found.parts[COOKIES]) if COOKIES in found.parts else []
-        return next((c["value"] for c in cookies if c["name"] == "session"), None)
+        return next((c["value"] for c in cookies if c["name"] == name), None)
 
-    async def good_cookie(self) -> str | None:
-        """Return the site's cookie in the last good version."""
-        return await self.cookie((await self.record()).last_good_version)
+    async def good_cookie(self, name: str = "session") -> str | None:
+        """Return a cookie of the site in the last good version."""
+        return await self.cookie((await self.record()).last_good_version, name)
 
 
 def probe_of(site: RevokingSite) -> Probe:
