@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from playwright.async_api import Browser, BrowserContext, Page, Playwright, async_playwright
 
@@ -55,4 +56,35 @@ async def restart(url: str, file: Path, runs: int) -> list[float]:
             times.append((time.perf_counter() - began) * 1000)
             await browser.close()
     await asyncio.sleep(0)
+    return times
+
+
+async def restored(storage: Any, url: str, runs: int) -> list[float]:
+    """Milliseconds from a browser that is up to a context that has *storage*, with a page at *url*."""
+    times = []
+    async with async_playwright() as playwright:
+        for _ in range(runs):
+            browser = await _launch(playwright)
+            began = time.perf_counter()
+            context = await browser.new_context(storage_state=storage)
+            await (await context.new_page()).goto(url)
+            times.append((time.perf_counter() - began) * 1000)
+            await browser.close()
+    return times
+
+
+async def saved(storage: Any, url: str, runs: int) -> list[float]:
+    """Milliseconds of: change one item beside *storage*, `storage_state`."""
+    times = []
+    async with async_playwright() as playwright:
+        browser = await _launch(playwright)
+        context = await browser.new_context(storage_state=storage)
+        page = await context.new_page()
+        await page.goto(url)
+        for _ in range(runs):
+            began = time.perf_counter()
+            await page.evaluate("() => localStorage.n = String(Math.random())")
+            await context.storage_state(indexed_db=True)
+            times.append((time.perf_counter() - began) * 1000)
+        await browser.close()
     return times
