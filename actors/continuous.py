@@ -1,26 +1,26 @@
 """Save what a browser changes by itself, as it changes: a crash costs a quarter of a second."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from actors.keeper import now
 from actors.workplace import Workplace
-from raypool.errors import RaypoolError
+from raypool.errors import StorageError
 from raypool.logs import get_logger
 
 log = get_logger(__name__)
 
-SETTLE_S = 0.06
+SETTLE_S = 0.04
 """Changes come in bursts."""
-GAP_S = 0.15
+GAP_S = 0.12
 """Between two saves, at least: a page that never rests must not keep the store busy."""
-REST = 4
-"""And so many times as long as a save took: large states are saved less often."""
+REST = 1
+"""And so many times as long as the save took."""
 LOOK_EVERY_S = 1.0
 """Cookies are looked at this often, whatever was told."""
 AWAY_S = 1.0
-"""After a save that failed."""
+"""After a save that the store did not take."""
 
 
 class Continuous:
@@ -39,29 +39,32 @@ class Continuous:
         while True:
             await self._change()
             began = now()
-            well = await self._saved()
-            await asyncio.sleep(max(GAP_S, REST * (now() - began)) if well else AWAY_S)
+            stored = await self._saved()
+            await asyncio.sleep(max(GAP_S, REST * (now() - began)) if stored else AWAY_S)
 
     async def _change(self) -> None:
         """Return when something may have changed, and after a while in any case."""
-        browser = self._place.browser
-        if browser is None or self._place.off_line:
+        browser, lost = self._place.browser, self._place.lost
+        if browser is not None and browser.changed.is_set():
+            return  # it changed while we rested: that was time enough
+        if browser is not None and not self._place.off_line:
+            changed = asyncio.ensure_future(browser.changed.wait())
+            ends: set[asyncio.Future[Any]] = {changed, lost}
+            await asyncio.wait(ends, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            await asyncio.sleep(SETTLE_S)
+        else:
             await asyncio.sleep(GAP_S)
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY_S):
-                await browser.changed.wait()
-        await asyncio.sleep(SETTLE_S)
 
     async def _saved(self) -> bool:
+        """Save; tell whether the store is there."""
         if self._place.browser is None or self._place.off_line:
             return True
         try:
             await self._save()
-        except RaypoolError as error:
+        except StorageError as error:
             log.info("what changed is not saved yet", error=error.message)
             return False
         except Exception as error:  # noqa: BLE001 -- a browser that is dying; others tell of it
             log.debug("what changed could not be read", error=str(error))
-            return False
         return True

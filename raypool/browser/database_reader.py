@@ -15,9 +15,9 @@ from raypool.state import Area, Kind
 ASK_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 30.0
 SMALL_BYTES = 64 * 1024
-"""Databases up to this size are read whenever everything is, whatever the events said."""
+"""Databases up to this size are read at once, and whenever everything is, whatever was told."""
 REST = 50
-"""A database that took a second to read is not read again, unasked, for so many seconds."""
+"""A larger one that took a second to read is not read again, unasked, for so many seconds."""
 
 
 class DatabaseReader:
@@ -64,9 +64,11 @@ class DatabaseReader:
                 await self._read(key, name)
 
     def _small(self, key: str) -> list[tuple[str, str]]:
-        names = self._mirror.databases(key)
-        sizes = {name: self._mirror.size(self._mirror.records(key, name)) for name in names}
-        return [(key, name) for name in sorted(names) if sizes[name] <= SMALL_BYTES]
+        names = sorted(self._mirror.databases(key))
+        return [(key, name) for name in names if self._is_small(key, name)]
+
+    def _is_small(self, key: str, name: str) -> bool:
+        return self._mirror.size(self._mirror.records(key, name)) <= SMALL_BYTES
 
     async def _list(self, key: str) -> None:
         try:
@@ -105,7 +107,8 @@ class DatabaseReader:
         except Exception as error:  # noqa: BLE001 -- as in _list
             self._notes.say(what, f"{what} is kept as it was: {first_line(error)}")
             return
-        self._not_before[key, name] = time.monotonic() + REST * (time.monotonic() - began)
+        if not self._is_small(key, name):
+            self._not_before[key, name] = time.monotonic() + REST * (time.monotonic() - began)
         lost = f"{what} is kept without {summary(found.lost)}" if found and found.lost else None
         self._notes.say(what, lost)
 
