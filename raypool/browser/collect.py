@@ -167,6 +167,8 @@ class Collector:
             self.changed.set()
 
     def _page_opened(self, page: Page) -> None:
+        if self.stub.is_own(page):
+            self.stub.hide(page)
         page.on("close", self._page_closed)
         page.on("framenavigated", lambda _: self.changed.set())
         self._following[page] = self._give(self._follow(page))

@@ -63,6 +63,7 @@ class Seeds:
         self.pending = stored
         """Storage keys whose databases are not written yet."""
         self._scripts: dict[Page | None, asyncio.Task[Any]] = {}
+        self._writing: dict[str, asyncio.Task[None]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._gate: re.Pattern[str] | None = None
 
@@ -139,26 +140,31 @@ class Seeds:
         if route.request.resource_type == "document":
             needed = [k for k in self.pending if route.request.url.startswith(_origin(k))]
             for key in needed:
-                await self._write(key)
+                await asyncio.shield(self._write(key))
         with contextlib.suppress(PlaywrightError):  # its page is closed
             await route.fallback()
 
     async def _write_all(self) -> None:
         async with self._stub.in_use():
             for key in sorted(self.pending):
-                await self._write(key)
+                await asyncio.shield(self._write(key))
         if self._gate:
             with contextlib.suppress(PlaywrightError):
                 await self._context.unroute(self._gate, self._hold)
 
-    async def _write(self, key: str) -> None:
-        """Write the databases of a storage key, if nobody has yet; failure costs what failed."""
+    def _write(self, key: str) -> "asyncio.Task[None]":
+        """Write the databases and files of a storage key, once; whoever needs them waits for the same."""
+        if key not in self._writing:
+            self._writing[key] = asyncio.get_running_loop().create_task(self._write_once(key))
+        return self._writing[key]
+
+    async def _write_once(self, key: str) -> None:
         try:
             async with self._stub.document(key) as document:
-                if key in self.pending:
-                    await self._fill(document, key)
+                await self._fill(document, key)
         except Exception as error:  # noqa: BLE001 -- what fails costs itself; the page may go on
-            self._notes.say(key, f"databases of {key} were not put back: {first_line(error)}")
+            line = f"databases of {key} were not put back: {first_line(error)}"
+            self._notes.say(key, line)
         finally:
             self.pending.discard(key)
 

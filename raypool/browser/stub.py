@@ -16,8 +16,9 @@ ARRIVE_TIMEOUT_S = 10.0
 class Stub:
     """At most one page, there only while it is used.
 
-    It cannot be hidden from whoever lists the pages of the context. (``Target.createTarget`` knows
-    ``hidden``, but not in the headless shell.)
+    The browser cannot hide it (``Target.createTarget`` knows ``hidden``, but not in the headless shell),
+    so it is taken off Playwright's list: who goes through the pages of the context must not meet one that
+    is about to close. Listeners of ``context.on("page")`` and attached clients still see it.
     """
 
     def __init__(self, context: BrowserContext, cdp: CDPSession, context_id: str) -> None:
@@ -32,6 +33,11 @@ class Stub:
     def is_own(self, page: Page) -> bool:
         """Tell whether *page* is no page of the business."""
         return page is self._page or page.url == _ADDRESS
+
+    def hide(self, page: Page) -> None:
+        """Take our own page off ``context.pages``: Playwright keeps them in a private dictionary."""
+        with contextlib.suppress(AttributeError):
+            self._context._impl_obj._pages.pop(page._impl_obj, None)  # noqa: SLF001
 
     def followed(self, page: Page) -> None:
         """The documents of *page* are followed from now on."""
