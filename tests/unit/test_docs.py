@@ -28,3 +28,14 @@ def test_readme_names_every_make_target() -> None:
     for name in ("README.md", "CONTRIBUTING.md"):
         shown |= set(re.findall(r"(?:`|\$ )make (\w+)", (ROOT / name).read_text()))
     assert shown - targets == set()
+
+
+def test_every_test_that_the_docs_name_exists() -> None:
+    """Whoever doubts a row of a table finds the test that shows it, by file and name."""
+    missing = []
+    for page in (ROOT / "docs").rglob("*.md"):
+        for path, name in re.findall(r"`([\w/]*test_\w+\.py)::(test_\w+)", page.read_text()):
+            files = [file.read_text() for file in (ROOT / "tests").rglob(Path(path).name)]
+            if not any(f"def {name}(" in text for text in files):
+                missing.append(f"{page.name}: {path}::{name}")
+    assert missing == []
