@@ -11,7 +11,7 @@ from raypool.logs import get_logger
 
 log = get_logger(__name__)
 
-SETTLE_S = 0.04
+SETTLE_S = 0.08
 """Changes come in bursts."""
 GAP_S = 0.12
 """Between two saves, at least: a page that never rests must not keep the store busy."""

@@ -21,17 +21,16 @@ from raypool.browser.failures import first_line
 from raypool.browser.file_reader import FileReader
 from raypool.browser.mirror import Mirror
 from raypool.browser.others import Others
-from raypool.browser.reading import Notes, bounded, swallow
+from raypool.browser.reading import Notes, bounded
 from raypool.browser.seeding import Seeds
+from raypool.browser.storage_reader import StorageReader
 from raypool.browser.stub import Stub
 from raypool.browser.tabs import Tabs
 from raypool.logs import get_logger
-from raypool.state import Area, Kind
 
 log = get_logger(__name__)
 
 COLLECT_TIMEOUT_S = 30.0
-DOCUMENT_TIMEOUT_S = 3.0
 
 
 @dataclass
@@ -76,13 +75,12 @@ class Collector:
         self.documents = Documents(self)
         self._notes = Notes()
         self.seeds = Seeds(context, self.mirror, self.stub, self._notes, scripted=scripted)
+        self._storage = StorageReader(self.documents, self.mirror, self.tabs, self._notes)
         self._databases = DatabaseReader(self.documents, self.mirror, self.stub, self._notes)
         self._files = FileReader(self.documents, self.mirror, self._notes)
         self._others = Others(context, self.documents, self.mirror.whole, self._notes, given)
-        self._unread: dict[Document, None] = {}
         self._arriving: set[Document] = set()
         """Their storage may not be complete yet."""
-        self._asked: dict[Document, asyncio.Future[Any]] = {}
         self._cookies: list[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._following: dict[Page, asyncio.Task[None]] = {}
@@ -122,43 +120,29 @@ class Collector:
 
     async def _arrive(self, document: Document) -> None:
         try:
-            await self.seeds.visited(document)
+            late = await self.seeds.visited(document)
         finally:
             self._arriving.discard(document)
-            self._unread[document] = None
-            self.changed.set()
+        if document.fresh or late:  # else events have told, or will tell, whatever it has
+            self._storage.is_unread(document)
+        self.changed.set()
 
     def network_used(self) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
         self.changed.set()
 
-    def tab_changed(self) -> None:
+    def scrolled(self, page: Any) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
+        for document in self.documents:
+            if document.main and document.page is page:
+                self._storage.is_unread(document)
         self.changed.set()
 
     def item_changed(self, page: Any, where: Message, change: Message) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
-        if self.stub.is_own(page):
-            return
-        key, local = where["storageKey"], where["isLocalStorage"]
-        told_by = self.documents.of(key, None if local else page)
-        # What another tab tells of the same storage comes late; and half a surrogate pair not at all.
-        doubtful = local and len({document.page for document in told_by}) > 1
-        if doubtful or "�" in f"{change.get('key')}{change.get('newValue')}":
-            self._unread |= dict.fromkeys(told_by[:1])
-        if local:
-            self._change_local(Area(Kind.LOCAL, key), change)
-        else:
-            _change(self.tabs.session(page, key), change)
-        self.changed.set()
-
-    def _change_local(self, area: Area, change: Message) -> None:
-        if "newValue" in change:
-            self.mirror.update(area, {change["key"]: change["newValue"]})
-        elif "key" in change:
-            self.mirror.update(area, {}, [change["key"]])
-        else:
-            self.mirror.replace(area, {})
+        if not self.stub.is_own(page):
+            self._storage.changed(page, where, change)
+            self.changed.set()
 
     def databases_changed(self, page: Any, key: str, database: str | None) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
@@ -206,7 +190,7 @@ class Collector:
         async with self._turn:
             self.changed.clear()
             await self._read_cookies()  # also a fence: events of before it have arrived after it
-            await self._read_documents(everything=everything)
+            await self._storage.read(self._arriving, everything=everything)
             await self._databases.read(self.seeds.pending, everything=everything)
             await self._files.read(self.seeds.pending, everything=everything)
             await self._others.read(everything=everything)
@@ -224,53 +208,6 @@ class Collector:
             ordered = sorted(answer["cookies"], key=_cookie_order)
             self.mirror.whole[state.COOKIES] = state.encode(ordered)
 
-    async def _read_documents(self, *, everything: bool) -> None:
-        unread = list(self.documents) if everything else list(self._unread)
-        self._unread.clear()
-        await asyncio.gather(*(self._read_document(d) for d in unread if self._is_readable(d)))
-
-    def _is_readable(self, document: Document) -> bool:
-        return not self.stub.is_own(document.page) and document not in self._arriving
-
-    async def _read_document(self, document: Document) -> None:
-        about = f"{document.key} ({id(document.page)})"
-        asked = self._asked.get(document)
-        if asked is None:
-            asked = asyncio.ensure_future(document.call("look", document.epochs))
-            self._asked[document] = asked
-        done, _ = await asyncio.wait({asked}, timeout=DOCUMENT_TIMEOUT_S)
-        document.silent = not done
-        if not done:  # not asked again: calls that a hung page does not answer must not pile up
-            asked.add_done_callback(swallow)
-            self._unread[document] = None
-            self._notes.say(about, f"{document.key} does not answer: it is kept as it was")
-            return
-        del self._asked[document]
-        self._notes.say(about, None)
-        if error := asked.exception():
-            log.debug("a document was not read", key=document.key, error=first_line(error))
-        else:
-            self._take(document, asked.result())
-
-    def _take(self, document: Document, found: Mapping[str, Any]) -> None:
-        if told := found["local"]:
-            area = Area(Kind.LOCAL, document.key)
-            if told["whole"]:
-                self.mirror.replace(area, dict(told["changed"]))
-            else:
-                self.mirror.update(area, dict(told["changed"]), told["gone"])
-            document.epochs["local"] = told["epoch"]
-        if told := found["session"]:
-            items = self.tabs.session(document.page, document.key)
-            if told["whole"]:
-                items.clear()
-            for name in told["gone"]:
-                items.pop(name, None)
-            items.update(dict(told["changed"]))
-            document.epochs["session"] = told["epoch"]
-        if document.main:
-            self.tabs.scrolled(document.page, found["scroll"])
-
     def _give(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -282,15 +219,6 @@ class Collector:
         if not task.cancelled() and (error := task.exception()):
             level = log.debug if isinstance(error, PlaywrightError) else log.warning
             level("a page was not followed", error=first_line(error))
-
-
-def _change(items: dict[str, str], change: Message) -> None:
-    if "newValue" in change:
-        items[change["key"]] = change["newValue"]
-    elif "key" in change:
-        items.pop(change["key"], None)
-    else:
-        items.clear()
 
 
 def _cookie_order(cookie: Mapping[str, Any]) -> tuple[str, ...]:

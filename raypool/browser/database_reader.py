@@ -16,6 +16,7 @@ ASK_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 30.0
 SMALL_BYTES = 64 * 1024
 """Databases up to this size are read at once, and whenever everything is, whatever was told."""
+COUNTED_S = 3.0
 REST = 50
 """A larger one that took a second to read is not read again, unasked, for so many seconds."""
 
@@ -35,6 +36,7 @@ class DatabaseReader:
         self._lists: set[str] = set()
         self._changed: dict[tuple[str, str], None] = {}
         self._usage: dict[str, int] = {}
+        self._look_until: dict[str, float] = {}
         self._not_before: dict[tuple[str, str], float] = {}
 
     def changed(self, key: str, name: str | None) -> None:
@@ -90,6 +92,9 @@ class DatabaseReader:
         if document := self._documents.answering(key):
             return set(await bounded(document.call("databaseNames"), ASK_TIMEOUT_S, key))
         if not await self._has_others(key):
+            # What was written a moment ago may not be counted yet.
+            if self._look_until.setdefault(key, time.monotonic() + COUNTED_S) > time.monotonic():
+                self._lists.add(key)
             return None
         async with self._stub.document(key) as own:
             return set(await bounded(own.call("databaseNames"), ASK_TIMEOUT_S, key))

@@ -88,8 +88,8 @@ class Listener(Protocol):
     def network_used(self) -> None:
         """A response came: cookies may be others."""
 
-    def tab_changed(self) -> None:
-        """A tab was scrolled or shows something else."""
+    def scrolled(self, page: Any) -> None:
+        """A tab was scrolled."""
 
     def item_changed(self, page: Any, where: Message, change: Message) -> None:
         """A storage has another item.
@@ -223,7 +223,7 @@ class _Tap:
 
     def _told(self, event: Message) -> None:
         if event["payload"] == "scroll":
-            self._listener.tab_changed()
+            self._listener.scrolled(self._page)
         else:
             self._listener.network_used()
 
@@ -245,8 +245,8 @@ class _Tap:
 
     async def _opened(self, context: Message) -> None:
         frame_id = context["auxData"]["frameId"]
-        found = await self._channel.send("Storage.getStorageKeyForFrame", {"frameId": frame_id})
-        key = str(found["storageKey"])
+        main = frame_id == self._main
+        key = f"{context['origin']}/" if main else await self._key_of(frame_id)
         if not key.startswith("http"):
             return  # a document that has no origin has no storage
         fresh = key not in self._tracked
@@ -254,11 +254,14 @@ class _Tap:
             self._tracked.add(key)
             await self._channel.send("Storage.trackIndexedDBForStorageKey", {"storageKey": key})
         if context["id"] in self._worlds:  # else it is gone meanwhile
-            main = frame_id == self._main
             world = context["uniqueId"]
             self._documents.add(
                 Document(self._channel, context["id"], world, key, self._page, main, fresh)
             )
+
+    async def _key_of(self, frame_id: str) -> str:
+        found = await self._channel.send("Storage.getStorageKeyForFrame", {"frameId": frame_id})
+        return str(found["storageKey"])
 
     def _item_changed(self, event: Message) -> None:
         self._listener.item_changed(self._page, event["storageId"], event)

@@ -106,18 +106,24 @@ class Seeds:
             self._forget(None, self._local, state.key_of(origin))
             self._forget(page, self._sessions.get(page, {}), state.key_of(origin))
 
-    async def visited(self, document: Document) -> None:
-        """A document is open: see that it has what it needs also where no script could know that."""
-        await self._late(None, document, "local", self._local)
-        await self._late(document.page, document, "session", self._sessions.get(document.page, {}))
+    async def visited(self, document: Document) -> bool:
+        """A document is open: see that it has what it needs also where no script could know that.
+
+        Tell whether it lacked anything.
+        """
+        sessions = self._sessions.get(document.page, {})
+        local = await self._late(None, document, "local", self._local)
+        return await self._late(document.page, document, "session", sessions) or local
 
     async def _late(
         self, page: Page | None, document: Document, which: str, seeds: dict[str, dict[str, str]]
-    ) -> None:
+    ) -> bool:
         # Of a frame only the browser knows the storage key; and it may be one that may use no storage.
         items = seeds.get(document.key)
-        if items and await document.call("fillStorage", which, list(items.items())):
-            self._forget(page, seeds, document.key)
+        if not items or not await document.call("fillStorage", which, list(items.items())):
+            return False
+        self._forget(page, seeds, document.key)
+        return True
 
     def _forget(self, page: Page | None, seeds: dict[str, dict[str, str]], key: str) -> None:
         if seeds.pop(key, None) is not None:
@@ -153,7 +159,7 @@ class Seeds:
                 await self._context.unroute(self._gate, self._hold)
 
     def _write(self, key: str) -> "asyncio.Task[None]":
-        """Write the databases and files of a storage key, once; whoever needs them waits for the same."""
+        """Write the databases and files of a storage key, once for all who need them."""
         if key not in self._writing:
             self._writing[key] = asyncio.get_running_loop().create_task(self._write_once(key))
         return self._writing[key]

@@ -16,9 +16,9 @@ ARRIVE_TIMEOUT_S = 10.0
 class Stub:
     """At most one page, there only while it is used.
 
-    The browser cannot hide it (``Target.createTarget`` knows ``hidden``, but not in the headless shell),
-    so it is taken off Playwright's list: who goes through the pages of the context must not meet one that
-    is about to close. Listeners of ``context.on("page")`` and attached clients still see it.
+    The browser cannot hide it (``Target.createTarget`` knows ``hidden``, but not in the headless
+    shell), so it is taken off Playwright's list: who goes through the pages of the context must not
+    meet one that is about to close. Listeners of ``context.on("page")`` and attached clients see it.
     """
 
     def __init__(self, context: BrowserContext, cdp: CDPSession, context_id: str) -> None:

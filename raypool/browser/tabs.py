@@ -7,9 +7,6 @@ from playwright.async_api import Page
 
 from raypool import state
 
-SESSION_BYTES = 8 * 2**20
-"""Larger sessionStorage of one tab is not carried."""
-
 
 class Tabs:
     """What is known of each tab."""
