@@ -76,8 +76,11 @@ class Collector:
         self._notes = Notes()
         self.seeds = Seeds(context, self.mirror, self.stub, self._notes, scripted=scripted)
         self._storage = StorageReader(self.documents, self.mirror, self.tabs, self._notes)
-        self._databases = DatabaseReader(self.documents, self.mirror, self.stub, self._notes)
-        self._files = FileReader(self.documents, self.mirror, self._notes)
+        failed = self.seeds.failed
+        self._databases = DatabaseReader(
+            self.documents, self.mirror, self.stub, self._notes, failed
+        )
+        self._files = FileReader(self.documents, self.mirror, self._notes, failed)
         self._others = Others(context, self.documents, self.mirror.whole, self._notes, given)
         self._arriving: set[Document] = set()
         """Their storage may not be complete yet."""

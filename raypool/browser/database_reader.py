@@ -1,7 +1,7 @@
 """Keep what is known of databases up to date: read what was said to have changed, not too often."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from raypool.browser.databases import Database, read_database, read_generators, summary
@@ -29,10 +29,19 @@ class DatabaseReader:
         mirror: What is known.
         stub: Opens a document where none of the storage key is open any more.
         notes: Takes what could not be read.
+        failed: What the browser has not because it could not be put back.
     """
 
-    def __init__(self, documents: Documents, mirror: Mirror, stub: Stub, notes: Notes) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        mirror: Mirror,
+        stub: Stub,
+        notes: Notes,
+        failed: Collection[Area],
+    ) -> None:
         self._documents, self._mirror, self._stub, self._notes = documents, mirror, stub, notes
+        self._failed = failed
         self._lists: set[str] = set()
         self._changed: dict[tuple[str, str], None] = {}
         self._usage: dict[str, int] = {}
@@ -84,8 +93,12 @@ class DatabaseReader:
         self._notes.say(f"{key} list", None)
         if names is not None:
             for name in self._mirror.databases(key) - names:
-                self._mirror.drop_database(key, name)
+                self._drop(key, name)
             self._changed |= dict.fromkeys((key, n) for n in names - self._mirror.databases(key))
+
+    def _drop(self, key: str, name: str) -> None:
+        if Area(Kind.DATABASE, key, name) not in self._failed:
+            self._mirror.drop_database(key, name)
 
     async def _names(self, key: str) -> set[str] | None:
         """Return the names of a storage key's databases; None when they are what they were."""
@@ -126,7 +139,7 @@ class DatabaseReader:
     async def _take(self, document: Document, key: str, name: str) -> Database | None:
         found = await read_database(document, name)
         if found is None:
-            self._mirror.drop_database(key, name)
+            self._drop(key, name)
             return None
         known, before = self._mirror.shape(key, name), self._mirror.parts
         for store, records in found.records.items():

@@ -1,6 +1,7 @@
 """Keep what is known of the origin private file systems up to date. No event tells of them."""
 
 import time
+from collections.abc import Collection
 
 from raypool.browser.documents import Document, Documents
 from raypool.browser.failures import first_line
@@ -23,10 +24,14 @@ class FileReader:
         documents: Those that are open; of a storage key that has none the files stay as they were.
         mirror: What is known.
         notes: Takes what could not be read.
+        failed: What the browser has not, or not whole, because it could not be put back.
     """
 
-    def __init__(self, documents: Documents, mirror: Mirror, notes: Notes) -> None:
+    def __init__(
+        self, documents: Documents, mirror: Mirror, notes: Notes, failed: Collection[Area]
+    ) -> None:
         self._documents, self._mirror, self._notes = documents, mirror, notes
+        self._failed = failed
         self._marks: dict[str, str] = {}
         self._not_before: dict[str, float] = {}
 
@@ -66,7 +71,8 @@ class FileReader:
             return
         found, area = await read_files(document), Area(Kind.FILES, key)
         before = self._mirror.items(area)
-        kept = {path: before[path] for path in found.lost if path in before}
+        missing = before.keys() if area in self._failed else found.lost.keys() & before.keys()
+        kept = {path: before[path] for path in missing}
         self._mirror.replace(area, {**kept, **found.contents})
         for path, why in found.lost.items():
             self._notes.say(f"{key} {path}", f"file {path!r} of {key} is kept as it was: {why}")

@@ -30,7 +30,11 @@ async def set_cookies(
     """
     if state.COOKIES not in parts:
         return
-    saved = [_param(cookie) for cookie in state.decode(state.COOKIES, parts[state.COOKIES])]
+    cookies = state.decode(state.COOKIES, parts[state.COOKIES])
+    # Without its partition it would be another cookie.
+    nameless = [cookie["name"] for cookie in cookies if cookie.get("partitionKeyOpaque")]
+    warnings += [f"cookie {n!r} is of a partition without a name; left out" for n in nameless]
+    saved = [_param(cookie) for cookie in cookies if not cookie.get("partitionKeyOpaque")]
     await _set_batch(cdp, context_id, saved, warnings)
 
 
@@ -68,6 +72,7 @@ async def open_tabs(
     saved = state.decode(state.TABS, parts[state.TABS]) if state.TABS in parts else {}
     tabs = saved.get("tabs") or [{"url": "about:blank"}]
     pages = [await context.new_page() for _ in tabs]
+    await collector.seeds.write()
     reached = await asyncio.gather(
         *(_open_tab(collector, p, t) for p, t in zip(pages, tabs, strict=True))
     )
@@ -77,7 +82,6 @@ async def open_tabs(
             pending[page] = tab["url"]
             warnings.append(f"tab {urlsplit(tab['url']).netloc} did not open: {problem}")
     collector.tabs.pending = pending
-    collector.seeds.write_all()
     active = min(int(saved.get("active", 0)), len(pages) - 1)
     return pages[max(active, 0)]
 

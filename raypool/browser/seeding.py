@@ -30,6 +30,8 @@ from raypool.state import Area, Kind
 
 log = get_logger(__name__)
 
+AT_ONCE_S = 1.0
+"""So long the first pages wait for databases to be written: what a redirect leads to has them then."""
 SCRIPT_BYTES = 512 * 1024
 """So much localStorage may be in the script that every document runs; larger ones go with databases."""
 
@@ -61,7 +63,9 @@ class Seeds:
         self._sessions: dict[Page, dict[str, dict[str, str]]] = {}
         stored = mirror.keys(Kind.DATABASE, Kind.FILES) | rest
         self.pending = stored
-        """Storage keys whose databases are not written yet."""
+        """Storage keys whose databases and files are not written yet."""
+        self.failed: set[Area] = set()
+        """Databases and files that could not be put back: they stay in the state all the same."""
         self._scripts: dict[Page | None, asyncio.Task[Any]] = {}
         self._writing: dict[str, asyncio.Task[None]] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -87,10 +91,11 @@ class Seeds:
             self._sessions[page] = kept
             await self._install(page)
 
-    def write_all(self) -> None:
-        """Begin to write beside the work what no page has asked for."""
+    async def write(self) -> None:
+        """Write what no page has asked for yet; what takes longer goes on beside the work."""
         if self.pending and self._writer is None:
             self._writer = asyncio.ensure_future(self._write_all())
+            await asyncio.wait({self._writer}, timeout=AT_ONCE_S)
 
     def end(self) -> None:
         """Stop: the browser is going."""
@@ -171,8 +176,16 @@ class Seeds:
         except Exception as error:  # noqa: BLE001 -- what fails costs itself; the page may go on
             line = f"databases of {key} were not put back: {first_line(error)}"
             self._notes.say(key, line)
+            self._give_up(key)
         finally:
             self.pending.discard(key)
+
+    def _give_up(self, key: str) -> None:
+        kinds = (Kind.DATABASE, Kind.FILES)
+        self.failed |= {area for area in self._mirror.areas(*kinds) if area.key == key}
+        if local := self._mirror.items(Area(Kind.LOCAL, key)):
+            self._local[key] = local  # larger than scripts should be, but not lost
+            self._install(None)
 
     async def _fill(self, document: Document, key: str) -> None:
         local = self._mirror.items(Area(Kind.LOCAL, key))
@@ -181,7 +194,9 @@ class Seeds:
         for name in sorted(self._mirror.databases(key)):
             await self._fill_database(document, key, name)
         if files := self._mirror.items(Area(Kind.FILES, key)):
-            for path, why in (await write_files(document, files)).items():
+            lost = await write_files(document, files)
+            self.failed |= {Area(Kind.FILES, key)} if lost else set()
+            for path, why in lost.items():
                 line = f"file {path!r} of {key} was not put back: {why}"
                 self._notes.say(f"files:{key}/{path}", line)
 
@@ -193,6 +208,7 @@ class Seeds:
         except Exception as error:  # noqa: BLE001 -- one bad database costs itself
             line = f"database {name!r} of {key} was not put back: {first_line(error)}"
             self._notes.say(f"db:{key}#{name}", line)
+            self.failed.add(Area(Kind.DATABASE, key, name))
 
 
 async def _exchanged(added: "asyncio.Task[Any] | None", old: "asyncio.Task[Any] | None") -> None:

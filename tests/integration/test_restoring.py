@@ -41,7 +41,11 @@ TOLD = """act => new Promise((resolve) => {
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = AT_FIRST if self.path == "/shows" else b"<!doctype html><title>page</title>page"
-        self.send_response(200)
+        if self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", self.path.partition("?")[2])
+        else:
+            self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -191,12 +195,22 @@ async def test_what_is_written_beside_the_work_is_there(kind: str, pages: Pages)
     other = f"http://127.0.0.1:{pages.port}"
     async with owned(kind, everything(pages.url) | everything(other)) as owner:
         page = await owner.live.page()
-        while not owner.live.restored:
-            assert owner.live.context.pages == [page]
-            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while not owner.live.restored:
+                assert owner.live.context.pages == [page]
+                await asyncio.sleep(0)
         for origin in (pages.url, other):
             await page.goto(f"{origin}/shows")
             assert await shown(page) == WHOLE
+
+
+async def test_what_a_redirect_leads_to_finds_all(kind: str, pages: Pages) -> None:
+    """Of a chain of redirects only the first address is asked for by us."""
+    other = f"http://127.0.0.1:{pages.port}"
+    async with owned(kind, everything(other)) as owner:
+        page = await owner.live.page()
+        await page.goto(f"{pages.url}/to?{other}/shows")
+        assert await shown(page) == WHOLE
 
 
 async def test_a_large_local_storage_comes_back(kind: str, pages: Pages) -> None:
@@ -223,7 +237,9 @@ async def test_a_database_that_cannot_be_made_costs_itself(kind: str, pages: Pag
         page = await owner.live.page()
         await page.goto(f"{pages.url}/shows")
         assert await shown(page) == WHOLE
-        assert any("'bad'" in w for w in (await owner.live.collect(everything=False)).warnings)
+        found = await owner.live.collect(everything=True)
+        assert any("'bad'" in warning for warning in found.warnings)
+        assert found.parts[bad] == parts[bad]
 
 
 async def test_a_business_without_scripts_keeps_its_storage(pages: Pages) -> None:
