@@ -95,7 +95,8 @@ async def _open_tab(collector: Collector, page: Page, tab: Mapping[str, Any]) ->
     try:
         await collector.seeds.begin_tab(page, tab.get("sessionStorage") or {})
         await page.goto(url, wait_until="load", timeout=TAB_TIMEOUT_MS)
-        await page.evaluate("([x, y]) => scrollTo(x, y)", tab.get("scroll") or [0, 0])
+        if any(scroll := tab.get("scroll") or [0, 0]):
+            await page.evaluate("([x, y]) => scrollTo(x, y)", scroll)
     except PlaywrightError as error:
         return first_line(error)
     return None
