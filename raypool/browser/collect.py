@@ -164,6 +164,7 @@ class Collector:
         self._following.pop(page, None)
         self.documents.closed(page)
         self.tabs.closed(page)
+        self.seeds.closed(page)
         self.changed.set()
 
     async def followed(self, page: Page) -> None:

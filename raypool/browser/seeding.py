@@ -70,6 +70,7 @@ class Seeds:
         self._writing: dict[str, asyncio.Task[None]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._gate: re.Pattern[str] | None = None
+        self._over = False
 
     @property
     def done(self) -> bool:
@@ -98,9 +99,13 @@ class Seeds:
             await asyncio.wait({self._writer}, timeout=AT_ONCE_S)
 
     def end(self) -> None:
-        """Stop: the browser is going."""
-        if self._writer:
-            self._writer.cancel()
+        """Begin to write nothing more: the browser is going."""
+        self._over = True
+
+    def closed(self, page: Page) -> None:
+        """A tab is closed."""
+        self._sessions.pop(page, None)
+        self._scripts.pop(page, None)
 
     def shown(self, page: Page, origin: str) -> None:
         """A tab shows a document of *origin*: it has what the scripts held for it, and they go.
@@ -151,14 +156,16 @@ class Seeds:
         if route.request.resource_type == "document":
             needed = [k for k in self.pending if route.request.url.startswith(_origin(k))]
             for key in needed:
-                await asyncio.shield(self._write(key))
+                await self._write(key)
         with contextlib.suppress(PlaywrightError):  # its page is closed
             await route.fallback()
 
     async def _write_all(self) -> None:
         async with self._stub.in_use():
             for key in sorted(self.pending):
-                await asyncio.shield(self._write(key))
+                if self._over:
+                    return
+                await self._write(key)
         if self._gate:
             with contextlib.suppress(PlaywrightError):
                 await self._context.unroute(self._gate, self._hold)

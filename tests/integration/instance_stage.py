@@ -189,6 +189,7 @@ class Wire:
 
         async def ask(*args: Any, **kwargs: Any) -> Any:
             if self._stage.away:
+                self._stage.refused += name == "save"
                 raise create_error(self._stage.refusal, "away")
             return await asked(*args, **kwargs)
 
@@ -203,7 +204,8 @@ class Stage:
         self.session, self.store = session, store
         self.launcher = FakeLauncher(self.diary)
         self.ended: list[str] = []
-        self.away = False
+        self.away, self.refused = False, 0
+        """How many saves found it away."""
         self.refusal = ErrorCodes.STORAGE_UNAVAILABLE
         """Whether the store cannot be reached."""
         self.broken_connections = 0
