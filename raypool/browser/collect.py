@@ -169,7 +169,8 @@ class Collector:
 
     async def followed(self, page: Page) -> None:
         """Return when nothing that opens in a page escapes any more."""
-        await asyncio.wait({self._following[page]})
+        if following := self._following.get(page):  # else it is closed already
+            await asyncio.wait({following})
 
     async def _follow(self, page: Page) -> None:
         with_page = PageChannel(await self._context.new_cdp_session(page))
