@@ -100,6 +100,9 @@ class Browser(Protocol):
     def abandon(self) -> None:
         """Stop reporting its death."""
 
+    async def release(self) -> None:
+        """Let go of what is left when its processes were killed."""
+
     def memory(self) -> int:
         """Bytes of the whole tree."""
         ...

@@ -142,8 +142,12 @@ class Workplace:
         self._vouched = None
         await self.save("looked")
 
-    async def save(self, reason: str) -> CheckpointInfo:
+    async def save(self, reason: str, attempts: int | None = None) -> CheckpointInfo:
         """Save the whole state; what did not change costs nothing. Returns the acknowledged version.
+
+        Args:
+            reason: Why, for the manifest.
+            attempts: How often the store is asked; None: for about a minute.
 
         Raises:
             InstanceLost: The browser died before all of its state was read.
@@ -153,7 +157,7 @@ class Workplace:
             collected, looked = await self._examined(browser)
             self._kept_at = now()
             meta = self._meta(collected, reason, looked=looked)
-            return await self._write(collected, meta, COMMIT_ATTEMPTS)
+            return await self._write(collected, meta, attempts or COMMIT_ATTEMPTS)
 
     async def save_changes(self) -> None:
         """Save what the browser is known to have changed by itself; nothing when it has not.
@@ -213,7 +217,7 @@ class Workplace:
             log.error("the store lost the session; it is written again")
             found = await sessions.rewrite_lost(self.session, token)
         if found.checkpoint_version < acknowledged or self.unsaved:
-            await self.save("reassured")
+            await self.save("reassured", attempts=1)  # it is looked at again soon
 
     async def _read(self, browser: Browser, *, everything: bool) -> State:
         """Read the state, again if the browser was off line meanwhile: parts would be missing.
@@ -330,6 +334,8 @@ class Workplace:
         if not self.lost.done():
             self.lost.set_result("it was replaced")
         await self._tenure.clear()
+        if browser:
+            await browser.release()
 
     async def close(self) -> None:
         """Close the browser in order."""

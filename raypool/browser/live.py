@@ -26,6 +26,7 @@ log = get_logger(__name__)
 
 OnLost = Callable[[str], None]
 CLOSE_TIMEOUT_S = 8.0
+RELEASE_TIMEOUT_S = 1.0
 
 
 class LiveBrowser:
@@ -157,6 +158,12 @@ class LiveBrowser:
             task = asyncio.ensure_future(closing)
             await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
             task.add_done_callback(_swallow)
+
+    async def release(self) -> None:
+        """Let go of a driver that was killed: its pipes stay open otherwise. Bounded."""
+        letting_go = asyncio.ensure_future(self._parts.playwright.stop())
+        await asyncio.wait({letting_go}, timeout=RELEASE_TIMEOUT_S)
+        letting_go.add_done_callback(_swallow)
 
     def abandon(self) -> None:
         """Stop watching: whatever happens to this browser from now on is expected."""

@@ -105,6 +105,9 @@ class FakeBrowser:
     def abandon(self) -> None:
         self.on_lost = None
 
+    async def release(self) -> None:
+        pass
+
     def memory(self) -> int:
         return self.bytes
 

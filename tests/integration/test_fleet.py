@@ -172,7 +172,7 @@ def test_a_probe_tells_signed_in_from_signed_out(
     assert pool.status(business).sign_in is SignIn.UNKNOWN
     pool.remove_instance(f"business:{business}")
     pool.get_or_create_instance(business, probe=Probe(cookie="session"))
-    assert pool.status(business).sign_in is SignIn.SIGNED_OUT
+    assert pool.status(business).sign_in is SignIn.NEEDS_HUMAN  # no state of it is signed in
     password = site.add_account(f"{business}@x.example")
     pool.run(business, raypool.demo.flows.sign_in, site.url, {f"{business}@x.example": password})
     assert pool.status(business).sign_in is SignIn.SIGNED_IN
