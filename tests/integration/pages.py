@@ -18,6 +18,8 @@ COOKIES = {
         "empty=",
         "partitioned=9; Secure; SameSite=None; Partitioned; Path=/",
         "__Secure-prefixed=10; Secure; Path=/",
+        "__Host-prefixed=11; Secure; Path=/",
+        "important=12; Priority=High",
     ),
     "/domain": ("host-only=11", "wide=12; Domain=shop.localhost; Max-Age=86400"),
 }

@@ -124,3 +124,23 @@ async def test_an_owner_that_lost_the_lease_writes_nothing_more(stage: Stage) ->
     found = await stage.saved()
     assert found is not None
     assert found.parts["cookies"] == b"mine"
+
+
+async def test_what_is_left_while_it_closes_is_not_taken_for_its_state(stage: Stage) -> None:
+    """Tabs go one by one when a browser closes: the state is what it was before."""
+    life = await stage.started()
+    await life.run(writes("cookies", b"whole"), 5)
+    browser, told = stage.browser, []
+
+    async def closing() -> None:
+        browser.state.clear()
+        browser.tell()
+        await asyncio.sleep(0.5)
+        told.append(browser.changed.is_set())
+
+    browser.close = closing  # type: ignore[method-assign]
+    assert (await life.stop(5)).saved
+    assert told
+    found = await stage.saved()
+    assert found is not None
+    assert found.parts == {"cookies": b"whole"}
