@@ -13,7 +13,7 @@ log = get_logger(__name__)
 
 SETTLE_S = 0.08
 """Changes come in bursts."""
-GAP_S = 0.12
+GAP_S = 0.2
 """Between two saves, at least: a page that never rests must not keep the store busy."""
 REST = 1
 """And so many times as long as the save took."""

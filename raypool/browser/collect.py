@@ -198,7 +198,7 @@ class Collector:
             await self._storage.read(self._arriving, everything=everything)
             await self._databases.read(self.seeds.pending, everything=everything)
             await self._files.read(self.seeds.pending, everything=everything)
-            await self._others.read(everything=everything)
+            await self._others.read()
             self.mirror.whole[state.TABS] = self.tabs.part(self.pages, active)
             return Collected(self.mirror.parts, self._notes.lines)
 

@@ -1,6 +1,7 @@
 """The less common kinds of state: permissions, passkeys, and what cannot be carried at all."""
 
 import contextlib
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from raypool.browser.reading import Notes, bounded
 from raypool.state import Area, Kind
 
 ASK_TIMEOUT_S = 3.0
+ASK_EVERY_S = 5.0
+"""Documents are asked for permissions and limits this often: a score of questions each time."""
 
 
 class Others:
@@ -41,6 +44,7 @@ class Others:
         self._context, self._documents, self._whole = context, documents, whole
         self._notes, self._given = notes, given
         self._bound = BoundSessions()
+        self._not_before: dict[str, float] = {}
 
     async def restore(self) -> None:
         """Put them into the context, before its first page."""
@@ -54,18 +58,23 @@ class Others:
         with contextlib.suppress(Exception):
             await self._bound.follow(channel)
 
-    async def read(self, *, everything: bool) -> None:
-        """Read the passkeys, and the rest only with *everything*."""
+    async def read(self) -> None:
+        """Read the passkeys, and the rest where it was not read a moment ago."""
         passkeys = await bounded(read_passkeys(self._context), ASK_TIMEOUT_S, "reading passkeys")
         self._put(state.CREDENTIALS, passkeys)
-        if everything:
-            await self._read_documents()
+        await self._read_documents()
         for line in self._bound.warnings:
             self._notes.say(line, line)
 
     async def _read_documents(self) -> None:
+        now = time.monotonic()
+        keys = {document.key for document in self._documents if document.main}
+        due = sorted(key for key in keys if self._not_before.get(key, 0.0) <= now)
+        if not due:
+            return
         permissions = self._saved(state.PERMISSIONS, {})
-        for key in sorted({document.key for document in self._documents if document.main}):
+        for key in due:
+            self._not_before[key] = now + ASK_EVERY_S
             origin = Area(Kind.LOCAL, key).origin
             try:
                 await bounded(self._ask(key, origin, permissions), ASK_TIMEOUT_S, origin)
