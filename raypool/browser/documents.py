@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from raypool.browser import library
 from raypool.browser.channels import Channel, FrameChannel, Message
+from raypool.browser.reading import bounded
 from raypool.errors import ErrorCodes, create_error
 from raypool.logs import get_logger
 
@@ -19,6 +20,7 @@ log = get_logger(__name__)
 
 WORLD = "raypool"
 _TELL = "raypoolTell"
+USAGE_TIMEOUT_S = 3.0
 
 
 @dataclass(eq=False)
@@ -146,7 +148,8 @@ class Documents:
         anybody = next(iter(self), None)
         if anybody is None:
             return None
-        answer = await anybody.channel.send("Storage.getUsageAndQuota", {"origin": origin})
+        asking = anybody.channel.send("Storage.getUsageAndQuota", {"origin": origin})
+        answer = await bounded(asking, USAGE_TIMEOUT_S, "asking for the usage of storage")
         return int({u["storageType"]: u["usage"] for u in answer["usageBreakdown"]}[kind])
 
     async def follow(self, channel: Channel, page: Any, main_frame: str | None) -> None:

@@ -60,11 +60,19 @@ class Others:
 
     async def read(self) -> None:
         """Read the passkeys, and the rest where it was not read a moment ago."""
-        passkeys = await bounded(read_passkeys(self._context), ASK_TIMEOUT_S, "reading passkeys")
-        self._put(state.CREDENTIALS, passkeys)
+        await self._read_passkeys()
         await self._read_documents()
         for line in self._bound.warnings:
             self._notes.say(line, line)
+
+    async def _read_passkeys(self) -> None:
+        try:
+            found = await bounded(read_passkeys(self._context), ASK_TIMEOUT_S, "reading passkeys")
+        except Exception as error:  # noqa: BLE001 -- they stay as they were
+            self._notes.say("passkeys", f"passkeys are kept as they were: {first_line(error)}")
+            return
+        self._put(state.CREDENTIALS, found)
+        self._notes.say("passkeys", None)
 
     async def _read_documents(self) -> None:
         now = time.monotonic()
