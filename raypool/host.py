@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from actors.client import RayFleet, ensure_supervisor
 from raypool import calls, logs, rays
-from raypool.browser.proc import living, send
+from raypool.browser.proc import Process, kill_session, living
 from raypool.browser.processes import sweep
 from raypool.config import Settings
 from raypool.keyfile import keyring_for
@@ -55,7 +55,6 @@ class Host:
         self._fleet: RayFleet | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._ray: list[int] = []
-        self._ray_agents: list[psutil.Process] = []
 
     async def start(self) -> asyncio.Server:
         """Bring up Redis, Ray and the supervisor, then listen."""
@@ -71,7 +70,7 @@ class Host:
             if self._server:
                 await _release_dead(manager)
         address = rays.start_local(settings, self._paths.ray_token)
-        self._ray, self._ray_agents = rays.local_servers(), rays.local_agents()
+        self._ray = rays.local_servers()
         self._settings = settings.model_copy(
             update={"ray_address": address, "encryption_keys": keys}
         )
@@ -96,11 +95,9 @@ class Host:
         while len(living(self._ray)) == len(self._ray):  # noqa: ASYNC110 -- nobody tells
             await asyncio.sleep(RAY_POLL_S)
         log.error("the local Ray died; the fleet goes down, the next script starts another")
-        for pid in living(self._ray):
-            send(pid, signal.SIGKILL)  # the other one, and with it what it started
-        for agent in self._ray_agents:
-            with contextlib.suppress(psutil.Error):
-                agent.kill()
+        # Ray's agents, and workers that were just starting, would look for it for up to a minute.
+        # Ray's processes stay in this session; Redis and the browsers lead sessions of their own.
+        await asyncio.to_thread(kill_session, Process.of(os.getpid()), but=[os.getpid()])
         self._over.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -160,11 +160,6 @@ def local_servers() -> list[int]:
     return [c.pid for c in psutil.Process().children() if c.name() in {"gcs_server", "raylet"}]
 
 
-def local_agents() -> list[psutil.Process]:
-    """Return what the servers of a local Ray started so far; some of it outlives them for a while."""
-    return [c for pid in local_servers() for c in psutil.Process(pid).children()]
-
-
 def stop_local() -> None:
     """Stop the Ray that :func:`start_local` started. Idempotent."""
     ray.shutdown()

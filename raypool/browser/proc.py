@@ -8,7 +8,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -144,15 +144,19 @@ def members(leader: Process, table: dict[int, list[int]] | None = None) -> dict[
     }
 
 
-def kill_session(leader: Process) -> int:
+def kill_session(leader: Process, but: Collection[int] = ()) -> int:
     """SIGKILL every process of a session, those too that are forked meanwhile.
+
+    Args:
+        leader: Whose session, as for :func:`members`.
+        but: The pids that go on.
 
     Returns:
         How many processes were killed. Does not wait for their end.
     """
     killed: set[int] = set()
     for _ in range(_PASSES):
-        found = members(leader).keys() - killed
+        found = members(leader).keys() - killed - set(but)
         if not found:
             break
         for pid in found:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from raypool.browser.live import launch
-from raypool.browser.proc import Process, members, read_stat
+from raypool.browser.proc import Process, kill_session, members, read_stat
 from raypool.browser.processes import InstanceDirectory
 from raypool.spec import SessionSpec
 
@@ -173,3 +173,16 @@ def test_the_owner_of_a_frozen_browser_runs_on(directory: InstanceDirectory) -> 
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+def test_a_session_dies_but_whom_one_spares() -> None:
+    """Stopped processes too; the leader that was spared goes on."""
+    script = "sleep 60 & sleep 60 & echo started; wait; wait; echo spared"
+    leader = subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE)
+    with leader:
+        assert leader.stdout is not None
+        assert leader.stdout.readline() == b"started\n"
+        below = members(Process.of(leader.pid)).keys() - {leader.pid}
+        os.kill(min(below), signal.SIGSTOP)
+        assert kill_session(Process.of(leader.pid), but=[leader.pid]) == len(below) == 2
+        assert leader.stdout.readline() == b"spared\n"
