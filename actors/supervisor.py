@@ -7,6 +7,7 @@ whatever happens in a turn of it.
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
@@ -29,6 +30,7 @@ from actors.spares import Spares
 from raypool import calls, context, logs
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, RaypoolError, create_error
+from raypool.phase import Phase
 from raypool.store.crypto import Keyring
 from raypool.store.sessions import RedisSessionManager
 
@@ -37,7 +39,10 @@ log = logs.get_logger(__name__)
 LOOK_AGAIN_S = 5.0
 AFTER_ERROR_S = 1.0
 FOLLOW_S = 10.0
-ASK_EVERY_S = 2.0
+ASK_EVERY_S = 0.2
+"""Those whose browser is made anew: it tells nobody when it is up, and callers wait for it."""
+ROUNDS_A_LOOK = 10
+"""Each so many times everybody is asked."""
 NODES_EVERY_S = 3.0
 COURTESY_S = 8.0
 """Longer than the cluster that was asked takes to hold the lease."""
@@ -171,9 +176,12 @@ class Supervisor:
         await _again_and_again(follow, AFTER_ERROR_S)
 
     async def _rounds(self) -> None:
+        rounds = itertools.count()
+
         async def ask() -> None:
-            living = self._reconciler.living()
-            await asyncio.gather(*(self._lives.ask(instance) for instance in living))
+            everybody = next(rounds) % ROUNDS_A_LOOK == 0
+            due = (i for i in self._reconciler.living() if everybody or i.phase is Phase.RECOVERING)
+            await asyncio.gather(*(self._lives.ask(instance) for instance in due))
 
         await _again_and_again(ask, ASK_EVERY_S)
 
