@@ -20,10 +20,7 @@ class Restoring(Protocol):
     """What is known: from the last look, or that a person is needed."""
 
     async def bring_up(self, found: Checkpoint | None) -> None:
-        """Launch a browser that holds a version, and look whether it is signed in."""
-
-    async def drop(self) -> None:
-        """Get rid of the browser."""
+        """Have a browser that holds a version, and look whether it is signed in."""
 
 
 async def settle(
@@ -49,21 +46,16 @@ async def settle(
     if step is Step.FALL_BACK:
         good, step = await _loaded(load, last_good)
         if good is not None:
-            tried = await _bring_up(place, good)
-            if tried is SignIn.SIGNED_IN:
+            await place.bring_up(good)
+            if place.sign_in is SignIn.SIGNED_IN:
                 return good
-            refused = tried is SignIn.SIGNED_OUT
-            still = await _bring_up(place, found)  # what is newest stays
-            step = Step.ASK_HUMAN if refused and still is SignIn.SIGNED_OUT else Step.GO_ON
+            refused = place.sign_in is SignIn.SIGNED_OUT
+            await place.bring_up(found)  # what is newest stays
+            still = place.sign_in is SignIn.SIGNED_OUT
+            step = Step.ASK_HUMAN if refused and still else Step.GO_ON
     if step is Step.ASK_HUMAN:
         place.sign_in = SignIn.NEEDS_HUMAN
     return None
-
-
-async def _bring_up(place: Restoring, version: Checkpoint | None) -> SignIn:
-    await place.drop()
-    await place.bring_up(version)
-    return place.sign_in
 
 
 async def _loaded(load: Load, version: int) -> tuple[Checkpoint | None, Step]:

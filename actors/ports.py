@@ -69,6 +69,12 @@ class Browser(Protocol):
         """Return the whole state; read all that is open, or only what is known to have changed."""
         ...
 
+    async def anew(
+        self, spec: SessionSpec, parts: Mapping[str, bytes]
+    ) -> "tuple[Browser, list[str]]":
+        """Return the same processes holding *parts* instead, as if they had just been started."""
+        ...
+
     async def close(self) -> None:
         """Close in order, bounded."""
 

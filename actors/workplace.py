@@ -102,7 +102,9 @@ class Workplace:
             await self._keep(good)
 
     async def bring_up(self, found: Checkpoint | None) -> None:
-        """Launch a browser that holds *found*, and look whether it is signed in.
+        """Have a browser that holds *found*, and look whether it is signed in.
+
+        One that is up gets another state, so that going back costs no second start.
 
         Raises:
             BrowserError: It did not come up, or died while it did.
@@ -110,8 +112,11 @@ class Workplace:
         self._parts = found.parts if found else {}
         self.checkpoint = found.info if found else None
         self.lost = asyncio.get_running_loop().create_future()
-        self.browser, warnings = await self._launcher.launch(
-            self.session.spec, self._tenure.home, self._parts, self._gone
+        spec, before, self.browser = self.session.spec, self.browser, None
+        self.browser, warnings = await (
+            before.anew(spec, self._parts)
+            if before
+            else self._launcher.launch(spec, self._tenure.home, self._parts, self._gone)
         )
         self.unsaved = False
         self._tenure.freeze_if_off_line()  # it may have come up behind the keeper's back

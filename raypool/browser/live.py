@@ -19,6 +19,7 @@ from raypool.browser.identity import identify
 from raypool.browser.launch import Started, start
 from raypool.browser.processes import InstanceDirectory, sweep, tree_memory
 from raypool.browser.restore import open_tabs, set_cookies
+from raypool.errors import BrowserError, ConfigurationError
 from raypool.logs import get_logger
 from raypool.spec import SessionSpec
 
@@ -165,6 +166,26 @@ class LiveBrowser:
         await asyncio.wait({letting_go}, timeout=RELEASE_TIMEOUT_S)
         letting_go.add_done_callback(_swallow)
 
+    async def anew(
+        self, spec: SessionSpec, parts: Mapping[str, bytes]
+    ) -> tuple["LiveBrowser", list[str]]:
+        """Return the same Chromium with the state *parts* instead; see :func:`launch`.
+
+        To a site it is as if it had been started again: nothing of a context outlives it. This object
+        is of no more use.
+
+        Raises:
+            BrowserError: It died meanwhile.
+        """
+        on_lost = self._on_lost or _nobody
+        self._forget()
+        warnings: list[str] = []
+        try:
+            await self.context.close()
+        except PlaywrightError as error:
+            raise start_failed(error) from error
+        return await _furnish(self._parts, spec, parts, on_lost, warnings), warnings
+
     def abandon(self) -> None:
         """Stop watching: whatever happens to this browser from now on is expected."""
         self._forget()
@@ -223,7 +244,22 @@ async def launch(
     found = find_chromium(spec.browser, executable)
     started = await start(spec, directory, found.path, warnings)
     try:
-        options: dict[str, Any] = dict(spec.context)
+        return await _furnish(started, spec, parts, on_lost, warnings), warnings
+    except (BrowserError, ConfigurationError):
+        await started.playwright.stop()
+        raise
+
+
+async def _furnish(
+    started: Started,
+    spec: SessionSpec,
+    parts: Mapping[str, bytes],
+    on_lost: OnLost,
+    warnings: list[str],
+) -> LiveBrowser:
+    """Make the only context of a browser."""
+    options: dict[str, Any] = dict(spec.context)
+    try:
         context = await started.browser.new_context(**options)
         context_id = await _context_id(started.cdp)
         await set_cookies(started.cdp, context_id, parts, warnings)
@@ -239,15 +275,18 @@ async def launch(
         await collector.begin()
     except PlaywrightError as error:
         why = start_failed if await takes(started.browser, spec.context) else unfit
-        await started.playwright.stop()
         raise why(error) from error
-    return LiveBrowser(started, context, collector, on_lost), warnings
+    return LiveBrowser(started, context, collector, on_lost)
 
 
 async def _context_id(cdp: CDPSession) -> str:
     """Return the CDP id of the only context that was made in this browser."""
     contexts = await cdp.send("Target.getBrowserContexts")
     return str(contexts["browserContextIds"][0])
+
+
+def _nobody(_: str) -> None:
+    """Who is told of the end of a browser that was given up before."""
 
 
 def _swallow(task: "asyncio.Future[None]") -> None:
