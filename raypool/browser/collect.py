@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.async_api import BrowserContext, CDPSession, Page
 from playwright.async_api import Error as PlaywrightError
@@ -31,6 +32,7 @@ from raypool.logs import get_logger
 log = get_logger(__name__)
 
 COLLECT_TIMEOUT_S = 30.0
+FOLLOW_TIMEOUT_S = 3.0
 
 
 @dataclass
@@ -87,6 +89,10 @@ class Collector:
         self._cookies: list[Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._following: dict[Page, asyncio.Task[None]] = {}
+        self._hanging: set[asyncio.Task[None]] = set()
+        """What a page that hangs does not answer: waited for once."""
+        self._missed: set[str] = set()
+        """Storage keys of what was shown by pages that were not followed yet."""
         self._turn = asyncio.Lock()
 
     async def begin(self) -> None:
@@ -157,8 +163,15 @@ class Collector:
         if self.stub.is_own(page):
             self.stub.hide(page)
         page.on("close", self._page_closed)
-        page.on("framenavigated", lambda _: self.changed.set())
+        page.on("framenavigated", lambda frame: self._navigated(page, frame.url))
         self._following[page] = self._give(self._follow(page))
+        self._navigated(page, page.url)
+
+    def _navigated(self, page: Page, url: str) -> None:
+        following = self._following.get(page)
+        if following and not following.done() and url.startswith("http"):
+            self._missed.add(state.key_of(_origin(url)))
+        self.changed.set()
 
     def _page_closed(self, page: Page) -> None:
         self._following.pop(page, None)
@@ -195,12 +208,34 @@ class Collector:
         async with self._turn:
             self.changed.clear()
             await self._read_cookies()  # also a fence: events of before it have arrived after it
+            if everything:
+                await self._caught_up()
             await self._storage.read(self._arriving, everything=everything)
+            if everything:
+                await self._read_missed()
             await self._databases.read(self.seeds.pending, everything=everything)
             await self._files.read(self.seeds.pending, everything=everything)
             await self._others.read()
             self.mirror.whole[state.TABS] = self.tabs.part(self.pages, active)
             return Collected(self.mirror.parts, self._notes.lines)
+
+    async def _caught_up(self) -> None:
+        """Return when all that has opened by now is known, or does not answer."""
+        while (
+            late := {t for t in self._tasks | self.documents.tasks if not t.done()} - self._hanging
+        ):
+            _, still = await asyncio.wait(late, timeout=FOLLOW_TIMEOUT_S)
+            self._hanging = {task for task in self._hanging | still if not task.done()}
+
+    async def _read_missed(self) -> None:
+        """Read what was open before it was followed, and is not open any more."""
+        missed, self._missed = self._missed, self._missed & self.seeds.pending
+        for key in missed - self._missed:
+            if self.documents.of(key):
+                continue
+            self._databases.changed(key, None)
+            if not await self._storage.read_closed(key, self.stub):
+                self._missed.add(key)
 
     async def _read_cookies(self) -> None:
         answer = await bounded(
@@ -224,6 +259,11 @@ class Collector:
         if not task.cancelled() and (error := task.exception()):
             level = log.debug if isinstance(error, PlaywrightError) else log.warning
             level("a page was not followed", error=first_line(error))
+
+
+def _origin(url: str) -> str:
+    where = urlsplit(url)
+    return f"{where.scheme}://{where.netloc.rpartition('@')[2]}"
 
 
 def _cookie_order(cookie: Mapping[str, Any]) -> tuple[str, ...]:

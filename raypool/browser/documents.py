@@ -115,6 +115,8 @@ class Documents:
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
+        self.tasks: set[asyncio.Task[None]] = set()
+        """What opens now and is not among them yet."""
         self._open: dict[tuple[int, int], Document] = {}
 
     def __iter__(self) -> Iterator[Document]:
@@ -185,7 +187,6 @@ class _Tap:
         self._frames: dict[str, FrameChannel] = {}
         self._tracked: set[str] = set()
         self._worlds: set[int] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def begin(self) -> None:
         for event, handler in {
@@ -261,6 +262,8 @@ class _Tap:
             self._documents.add(
                 Document(self._channel, context["id"], world, key, self._page, main, fresh)
             )
+        elif fresh:  # what it wrote until then nobody tells
+            self._listener.databases_changed(self._page, key, None)
 
     async def _key_of(self, frame_id: str) -> str:
         found = await self._channel.send("Storage.getStorageKeyForFrame", {"frameId": frame_id})
@@ -291,11 +294,11 @@ class _Tap:
 
     def _give(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self._documents.tasks.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._documents.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.debug("a document was gone before it was known", error=str(error))
 

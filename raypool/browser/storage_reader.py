@@ -13,7 +13,8 @@ from raypool.browser.channels import Message
 from raypool.browser.documents import Document, Documents
 from raypool.browser.failures import first_line
 from raypool.browser.mirror import Mirror
-from raypool.browser.reading import Notes, swallow
+from raypool.browser.reading import Notes, bounded, swallow
+from raypool.browser.stub import Stub
 from raypool.browser.tabs import Tabs
 from raypool.logs import get_logger
 from raypool.state import Area, Kind
@@ -92,6 +93,18 @@ class StorageReader:
         unread = list(self._documents) if everything else list(self._unread)
         self._unread.clear()
         await asyncio.gather(*(self._read(document) for document in unread if document not in but))
+
+    async def read_closed(self, key: str, stub: Stub) -> bool:
+        """Read the localStorage of a storage key without an open document; tell whether it could be."""
+        try:
+            async with stub.document(key) as own:
+                found = await bounded(own.call("look", own.epochs), DOCUMENT_TIMEOUT_S, key)
+        except Exception as error:  # noqa: BLE001 -- it stays as it was
+            self._notes.say(f"{key} closed", f"{key} is kept as it was: {first_line(error)}")
+            return False
+        self._notes.say(f"{key} closed", None)
+        self._change_local(key, True, dict(found["local"]["changed"]), ())
+        return True
 
     def _take_events(self) -> None:
         told, self._told = self._told, []

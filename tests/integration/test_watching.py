@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raypool import state
+from raypool.browser.collect import Collector
 from raypool.browser.live import LiveBrowser
 from raypool.state import Area, Buckets, Kind
 from tests.integration.browsers import owned
@@ -255,3 +256,68 @@ async def test_a_page_sees_nothing_of_it(kind: str, pages: Pages) -> None:
         assert found == []
         requests = await page.evaluate("performance.getEntriesByType('resource').map(r => r.name)")
         assert [name for name in requests if not name.endswith("favicon.ico")] == []
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is so busy that a page works long before it is followed."""
+    follow = Collector._follow
+
+    async def late(self: Collector, page: Any) -> None:
+        await asyncio.sleep(0.7)
+        await follow(self, page)
+
+    monkeypatch.setattr(Collector, "_follow", late)
+
+
+async def test_a_page_that_is_not_followed_yet_is_waited_for(
+    kind: str, pages: Pages, slow: None
+) -> None:
+    """What a function did in a tab that it opened is acknowledged, however busy the machine is."""
+    async with owned(kind) as owner:
+        page = await owner.live.context.new_page()
+        await page.goto(pages.url)
+        await page.evaluate("sessionStorage.setItem('tab', '1'); localStorage.setItem('a', '1')")
+        known = Known(owner.live)
+        known.parts = (await owner.live.collect(everything=True)).parts
+        assert known.tabs()[1]["sessionStorage"] == {state.key_of(pages.url): {"tab": "1"}}
+        assert known.local(pages.url) == {"a": "1"}
+
+
+@pytest.mark.parametrize("way", ["is_closed", "is_elsewhere"])
+async def test_a_page_that_came_and_went_before_it_was_followed_left_its_storage(
+    kind: str, pages: Pages, slow: None, way: str
+) -> None:
+    """As a sign-in in a pop-up does, which stores its token and closes."""
+    async with owned(kind) as owner:
+        elsewhere = pages.url.replace("localhost", "other.localhost")
+        page = await owner.live.context.new_page()
+        await page.goto(pages.url)
+        await page.evaluate("localStorage.setItem('token', '1')")
+        await page.evaluate(PUT, ["db", "token"])
+        await (page.close() if way == "is_closed" else page.goto(elsewhere))
+        known = Known(owner.live)
+        known.parts = (await owner.live.collect(everything=True)).parts
+        assert known.local(pages.url) == {"token": "1"}
+        records = known.items(Kind.RECORDS, pages.url, "db", "tokens")
+        assert records == {'"token"': "token"}
+        assert len(known.tabs()) == len(owner.live.context.pages)
+
+
+async def test_a_page_that_hangs_is_waited_for_once(
+    kind: str, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not make every save slow."""
+
+    async def never(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("raypool.browser.collect.FOLLOW_TIMEOUT_S", 0.5)
+    async with owned(kind) as owner:
+        monkeypatch.setattr(Collector, "_follow", never)
+        page = await owner.live.context.new_page()
+        (hanging,) = [owner.live._collector._following[page]]
+        await owner.live.collect(everything=True)
+        assert owner.live._collector._hanging == {hanging}
+        monkeypatch.setattr("raypool.browser.collect.FOLLOW_TIMEOUT_S", None)
+        await owner.live.collect(everything=True)  # else it would wait for ever
