@@ -233,7 +233,7 @@ class Collector:
         for key in missed - self._missed:
             if self.documents.of(key):
                 continue
-            self._databases.changed(key, None)
+            self._databases.doubt(key)
             if not await self._storage.read_closed(key, self.stub):
                 self._missed.add(key)
 

@@ -19,6 +19,8 @@ SMALL_BYTES = 64 * 1024
 COUNTED_S = 3.0
 REST = 50
 """A larger one that took a second to read is not read again, unasked, for so many seconds."""
+_NEVER = -1
+"""So many bytes no storage uses."""
 
 
 class DatabaseReader:
@@ -54,6 +56,11 @@ class DatabaseReader:
             self._lists.add(key)
         else:
             self._changed[key, name] = None
+
+    def doubt(self, key: str) -> None:
+        """Of a storage key's databases nobody told, and there may be any."""
+        self._lists.add(key)
+        self._usage[key] = _NEVER  # what is used now may not be counted yet
 
     async def read(self, but: set[str], *, everything: bool) -> None:
         """Read what changed.

@@ -22,6 +22,8 @@ from raypool.state import Area, Kind
 log = get_logger(__name__)
 
 DOCUMENT_TIMEOUT_S = 3.0
+CLOSED_TIMEOUT_S = 30.0
+"""Longer than a page of ours may be busy with what is put back."""
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 """What events make of half a surrogate pair."""
 
@@ -96,13 +98,13 @@ class StorageReader:
 
     async def read_closed(self, key: str, stub: Stub) -> bool:
         """Read the localStorage of a storage key without an open document; tell whether it could be."""
+        about = f"{key} closed"
         try:
-            async with stub.document(key) as own:
-                found = await bounded(own.call("look", own.epochs), DOCUMENT_TIMEOUT_S, key)
+            found = await bounded(_closed(key, stub), CLOSED_TIMEOUT_S, f"reading {key}")
         except Exception as error:  # noqa: BLE001 -- it stays as it was
-            self._notes.say(f"{key} closed", f"{key} is kept as it was: {first_line(error)}")
+            self._notes.say(about, f"{key} is kept as it was: {first_line(error)}")
             return False
-        self._notes.say(f"{key} closed", None)
+        self._notes.say(about, None)
         self._change_local(key, True, dict(found["local"]["changed"]), ())
         return True
 
@@ -175,3 +177,8 @@ class StorageReader:
             document.epochs["session"] = told["epoch"]
         if document.main:
             self._tabs.scrolled(document.page, found["scroll"])
+
+
+async def _closed(key: str, stub: Stub) -> Any:
+    async with stub.document(key) as own:
+        return await own.call("look", own.epochs)
