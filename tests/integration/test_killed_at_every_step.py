@@ -17,6 +17,8 @@ from tests.integration.instance_stage import Stage, make_stage
 from tests.integration.pages import Pages
 
 MOST = 90
+SHARES = 4
+"""Each test takes every fourth step: all of them one after the other take minutes."""
 WRITE = """(value) => new Promise((resolve) => {
   localStorage.setItem('kept', value);
   sessionStorage.setItem('kept', value);
@@ -112,12 +114,15 @@ async def _read(life: InstanceSession) -> Any:
         return await life.run(reads, 30)
 
 
-async def test_at_every_step_of_a_restore(stage: Stage, killer: Killer, pages: Pages) -> None:
+@pytest.mark.parametrize("first", range(1, SHARES + 1))
+async def test_at_every_step_of_a_restore(
+    stage: Stage, killer: Killer, pages: Pages, first: int
+) -> None:
     """Whatever the kill met, the next browser has all; nothing of it is saved as less."""
     life = await stage.started()
     await life.run(writes(pages.url, "v1"), 30)
     await life.stop(10)
-    for step in itertools.count(1):
+    for step in itertools.count(first, SHARES):
         assert step < MOST
         life = stage.life(f"h{step}")
         killer.arm(life, step)
@@ -138,12 +143,15 @@ async def test_at_every_step_of_a_restore(stage: Stage, killer: Killer, pages: P
     assert step > 5
 
 
-async def test_at_every_step_of_a_save(stage: Stage, killer: Killer, pages: Pages) -> None:
+@pytest.mark.parametrize("first", range(1, SHARES + 1))
+async def test_at_every_step_of_a_save(
+    stage: Stage, killer: Killer, pages: Pages, first: int
+) -> None:
     """What was acknowledged is there; what was not is there whole or as it was, part by part."""
     life = await stage.started()
     await life.run(writes(pages.url, "v0"), 30)
     known = ["v0"] * 4
-    for step in itertools.count(1):
+    for step in itertools.count(first, SHARES):
         assert step < MOST
         value = f"v{step}"
         killer.arm(life, step)
