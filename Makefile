@@ -15,7 +15,7 @@ demo: ## Three businesses sign in, two are killed, all stay signed in
 
 test: ## The whole test suite
 	@sh scripts/setup.sh dev
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder  # most of it waits; the slow ones come first
+	@$(BIN)/python -m pytest -n 3 --dist loadfile  # most of it waits; one file stays on one worker
 
 long: ## Whole clusters that lose their head, a node, their memory; one after another
 	@sh scripts/setup.sh dev
