@@ -17,6 +17,7 @@ from raypool.browser.failures import start_failed, takes, unfit
 from raypool.browser.health import Pulse, is_stopped
 from raypool.browser.identity import identify
 from raypool.browser.launch import Started, start
+from raypool.browser.proc import living
 from raypool.browser.processes import InstanceDirectory, sweep, tree_memory
 from raypool.browser.restore import open_tabs, set_cookies
 from raypool.errors import BrowserError, ConfigurationError
@@ -210,6 +211,8 @@ class LiveBrowser:
         asyncio.get_running_loop().add_reader(descriptor, self._lost, reason)
 
     def _lost(self, reason: str) -> None:
+        if not living([self.driver_pid]):
+            reason = "the Playwright driver is gone"  # and takes all else with it
         on_lost = self._on_lost
         self._forget()
         if on_lost:
