@@ -205,13 +205,13 @@ async def test_a_large_state_fits(stores: Stores) -> None:
 
 async def test_checkpoints_expire_with_their_session(stores: Stores) -> None:
     """And a session that is saved lives on."""
-    session = await stores.sessions.create_session("b", ttl=0.5)
+    session = await stores.sessions.create_session("b", ttl=2)
     token = (await stores.lease("b")).token
-    await stores.wait(0.35)
+    await stores.wait(1.4)
     await stores.checkpoints.save(session.id, token, PARTS, SEEN)
-    await stores.wait(0.35)
+    await stores.wait(1.4)
     assert await stores.checkpoints.load(session.id) is not None
-    await stores.wait(0.2)
+    await stores.wait(0.8)
     with pytest.raises(SessionNotFound):
         await stores.checkpoints.load(session.id)
 

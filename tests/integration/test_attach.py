@@ -199,6 +199,7 @@ def test_an_attached_driver_is_cut_when_the_lease_is_lost(
 
     with pytest.raises(InstanceLost, match="went away"):
         work()
+    until(lambda: pool.status(business).fencing_token > before.fencing_token, "it is up again")
     with pool.attach(business) as context:
         assert context.pages[0].evaluate("localStorage.kept") is None
     assert pool.run(business, flows.who, account.site.url) == account.email
