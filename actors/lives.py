@@ -15,6 +15,7 @@ from actors.instance import Instance
 from actors.life import Death, Incarnation, StopResult
 from actors.orders import Orders
 from actors.ports import Actors, Handle
+from actors.silence import PATIENCE_S, is_over
 from raypool.errors import RaypoolError
 from raypool.logs import get_logger
 from raypool.model import Desired, Holder, Lease, Supervision
@@ -26,10 +27,6 @@ log = get_logger(__name__)
 
 STEADY_S = 1.0
 """An instance that was ready this long before it died is started again at once."""
-SUSPECT_AFTER_S = 4.0
-"""An instance that has not answered for this long is asked after at its node."""
-PATIENCE_S = 30.0
-"""One whose process runs but that has not answered for this long is ended."""
 _PRESENT = frozenset({Phase.READY, Phase.RECOVERING})
 
 
@@ -135,7 +132,7 @@ class Lives:
         if held is not None:
             node_id, holder_id = held.holder.node_id, held.holder.id
             state = await self._actors.owner_state(node_id, holder_id)
-            if not _is_over(state, silent_for):
+            if not is_over(state, silent_for):
                 return
             if await self._actors.end(node_id, holder_id):
                 instance.supersedes = holder_id
@@ -218,9 +215,10 @@ class Lives:
         except Exception as error:  # noqa: BLE001 -- nobody can say how it ended
             death = Death(certain=False, reason=repr(error))
         if instance.handle is handle and instance.phase is not Phase.STOPPING:
-            await self._died(instance, death)
+            await self.died(instance, death)
 
-    async def _died(self, instance: Instance, death: Death) -> None:
+    async def died(self, instance: Instance, death: Death) -> None:
+        """Note the end of a life; what is desired decides whether another begins."""
         log.warning("instance died", business_id=instance.business_id, reason=death.reason)
         instance.restarts += 1
         instance.handle, instance.resting = None, False
@@ -233,41 +231,6 @@ class Lives:
             instance.out(Phase.ABSENT)
             return
         await self._failures.failed(instance, lost(death), instance.holder_id)
-
-    async def ask(self, instance: Instance) -> None:
-        """Ask an instance how it is; one that stays silent is asked after at its node."""
-        handle, before = instance.handle, instance.phase
-        asked_at = self.clock()
-        vitals = await self._actors.describe(handle)
-        if instance.handle is not handle or not instance.alive:
-            return
-        if vitals is None:
-            instance.silent_since = instance.silent_since or asked_at
-            await self._suspect(instance, self.clock() - instance.silent_since)
-        elif vitals.get("phase") is Phase.ABSENT and not instance.resting:
-            await self._actors.kill(handle)  # it stopped, and the answer was lost
-            await self._died(instance, Death(certain=True, reason="it had stopped"))
-        else:
-            instance.heard(vitals)
-        if instance.phase is not before:
-            await self.tell()
-            self.wake()
-
-    async def _suspect(self, instance: Instance, silent_for: float) -> None:
-        """Ask the node of a silent instance for its process: silence alone is no death."""
-        handle = instance.handle
-        state = await self._actors.owner_state(handle.node_id, instance.holder_id)
-        if instance.handle is not handle or not instance.alive:
-            return
-        if not _is_over(state, silent_for):
-            if silent_for >= SUSPECT_AFTER_S:
-                instance.go(Phase.UNKNOWN)
-            return
-        certain = await self._actors.end(handle.node_id, instance.holder_id)
-        await self._actors.kill(handle)
-        if instance.handle is handle and instance.phase is not Phase.STOPPING:
-            reason = f"it did not answer for {silent_for:.1f} s; its process was {state}"
-            await self._died(instance, Death(certain=certain, reason=reason))
 
     # -- end ---------------------------------------------------------------------------------
 
@@ -324,8 +287,3 @@ class Lives:
                 )
         except RaypoolError as error:
             log.warning("not noted", business_id=instance.business_id, error=error.message)
-
-
-def _is_over(state: str | None, silent_for: float) -> bool:
-    """Tell whether a silent owner is to be ended, by what its node says of its process."""
-    return state is not None and (state != "running" or silent_for >= PATIENCE_S)

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from actors.asking import Asking
 from actors.business import Business
 from actors.businesses import BusinessActors
 from actors.janitor import Janitor
@@ -41,8 +42,8 @@ AFTER_ERROR_S = 1.0
 FOLLOW_S = 10.0
 ASK_EVERY_S = 0.2
 """Those whose browser is made anew: it tells nobody when it is up, and callers wait for it."""
-ROUNDS_A_LOOK = 10
-"""Each so many times everybody is asked."""
+ROUNDS_A_LOOK = 5
+"""Each so many times everybody is asked: a stopped actor is found by its silence alone."""
 NODES_EVERY_S = 3.0
 COURTESY_S = 8.0
 """Longer than the cluster that was asked takes to hold the lease."""
@@ -72,7 +73,7 @@ class Supervisor:
             settings.lease_ttl,
             self._awake.set,
         )
-        self._lives = lives
+        self._asking = Asking(actors, lives)
         self._reconciler = Reconciler(
             self._manager, lives, settings.cluster, self._settings.idle_after, COURTESY_S
         )
@@ -180,8 +181,8 @@ class Supervisor:
 
         async def ask() -> None:
             everybody = next(rounds) % ROUNDS_A_LOOK == 0
-            due = (i for i in self._reconciler.living() if everybody or i.phase is Phase.RECOVERING)
-            await asyncio.gather(*(self._lives.ask(instance) for instance in due))
+            living = self._reconciler.living()
+            self._asking.ask_all(i for i in living if everybody or i.phase is Phase.RECOVERING)
 
         await _again_and_again(ask, ASK_EVERY_S)
 

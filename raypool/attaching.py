@@ -7,11 +7,16 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from raypool.errors import InstanceNotReady, RaypoolError
+from raypool.errors import InstanceLost, InstanceNotReady, RaypoolError
 from raypool.logs import get_logger
 from raypool.tickets import RENEW_EVERY_S
 
 log = get_logger(__name__)
+
+ATTEMPTS = 5
+"""So often a door is knocked at that was said to be open, or a command given that did not begin."""
+PAUSE_S = 0.2
+"""After the first attempt; after each more by as much longer."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +43,37 @@ class Visit:
     Args:
         doors: Where tickets are given out.
         business_id: Whose browser.
+        ready: Brings it up, and returns when it is.
     """
 
-    def __init__(self, doors: Doors, business_id: str) -> None:
-        self._doors, self._business_id = doors, business_id
+    def __init__(
+        self, doors: Doors, business_id: str, ready: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._doors, self._business_id, self._ready = doors, business_id, ready
         self._ticket_id = uuid.uuid4().hex
         self._renewing: asyncio.Task[None] | None = None
 
     async def begin(self) -> Any:
-        """Return where the browser listens, and which page is the active one."""
-        admission = await self._doors.attach(self._business_id, self._ticket_id)
+        """Bring the business up; return where its browser listens, and which page is active.
+
+        Raises:
+            RaypoolError: It did not come up, or lets nobody in; nothing has begun.
+        """
+        admission = await self._let_in()
         self._renewing = asyncio.ensure_future(self._renew())
         return admission
+
+    async def _let_in(self) -> Any:
+        attempt = 1
+        while True:
+            await self._ready()
+            try:
+                return await self._doors.attach(self._business_id, self._ticket_id)
+            except (InstanceNotReady, InstanceLost):  # met between two lives
+                if attempt == ATTEMPTS:
+                    raise
+            await asyncio.sleep(PAUSE_S * attempt)
+            attempt += 1
 
     async def end(self) -> None:
         """Leave; when this returns what was changed is acknowledged.

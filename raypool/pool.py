@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from actors.turns import Turns
 from raypool import calls
-from raypool.attaching import Components, Visit, visit
+from raypool.attaching import ATTEMPTS, PAUSE_S, Components, Visit, visit
 from raypool.config import Settings
 from raypool.errors import (
     ErrorCodes,
@@ -28,7 +28,6 @@ from raypool.store.sessions import RedisSessionManager
 log = get_logger(__name__)
 T = TypeVar("T")
 
-ATTEMPTS = 5
 DEFAULT_CONCURRENCY = 4
 
 
@@ -164,8 +163,8 @@ class AsyncPool(Operations):
             except InstanceLost:
                 if not idempotent or attempt == ATTEMPTS or not self._budget.spend():
                     raise
+            await asyncio.sleep(PAUSE_S * attempt)
             attempt += 1
-            await asyncio.sleep(0.2 * attempt)
 
     async def map(
         self,
@@ -246,15 +245,18 @@ class AsyncPool(Operations):
         See :meth:`attach`.
         """
         with traced(business_of(key)):
-            async with visit(await self.visiting(key)) as components:
+            async with visit(self.visiting(key)) as components:
                 yield components
 
-    async def visiting(self, key: str) -> Visit:
-        """Bring the business up and return a visit to its browser that has not begun."""
+    def visiting(self, key: str) -> Visit:
+        """Return a visit to a business's browser that has not begun."""
         business_id = business_of(key)
-        await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
-        await self._ready(business_id)
-        return Visit(self._fleet, business_id)
+
+        async def up() -> None:
+            await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
+            await self._ready(business_id)
+
+        return Visit(self._fleet, business_id, up)
 
     async def _ready(self, business_id: str) -> None:
         await self._fleet.ready(business_id, self._settings.start_timeout)

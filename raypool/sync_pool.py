@@ -184,7 +184,7 @@ class Pool:
         """Give the block ``Components(browser, context, page, agent)``, for the calling thread."""
         from raypool.browser.remote_sync import connect_remote_sync  # noqa: PLC0415 -- Playwright
 
-        stay = self._loop.call(self._pool.visiting(key))
+        stay = self._pool.visiting(key)
         admission = self._loop.call(stay.begin())
         with (
             ending(lambda: self._loop.call(stay.end())),

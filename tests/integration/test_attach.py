@@ -199,7 +199,6 @@ def test_an_attached_driver_is_cut_when_the_lease_is_lost(
 
     with pytest.raises(InstanceLost, match="went away"):
         work()
-    until(lambda: pool.status(business).fencing_token > before.fencing_token, "it is up again")
     with pool.attach(business) as context:
         assert context.pages[0].evaluate("localStorage.kept") is None
     assert pool.run(business, flows.who, account.site.url) == account.email
@@ -210,7 +209,7 @@ def test_an_attached_driver_is_cut_when_the_lease_is_lost(
 def test_more_drivers_than_may_are_refused(pool: raypool.Pool, business: str) -> None:
     """Sixteen at once; whoever leaves makes room."""
     pool.get_or_create_instance(business)
-    visits = [pool._loop.call(pool._pool.visiting(business)) for _ in range(17)]
+    visits = [pool._pool.visiting(business) for _ in range(17)]
     for visit in visits[:16]:
         pool._loop.call(visit.begin())
     with pytest.raises(RateLimitError, match="16 drivers are attached"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from actors.asking import Asking
 from actors.life import Death, Incarnation, StopResult
 from actors.lives import Lives
 from actors.reconciler import Reconciler
@@ -57,6 +58,10 @@ class World:
         self.ends = True
         self.lost_nodes: set[str] = set()
         """Whether a node can end an owner."""
+        self.silences = asyncio.Event()
+        """Clear: whoever has nothing to say keeps the asker waiting."""
+        self.silences.set()
+        self.asked: list[str] = []
         self.declines = False
         """Whether somebody uses an instance in the moment when it shall rest."""
         self.node_id = "n1"
@@ -97,7 +102,10 @@ class World:
         return sorted(self.strangers)
 
     async def describe(self, handle: Actor) -> dict[str, Any] | None:
+        self.asked.append(handle.business_id)
         said = self.vitals.get(handle.business_id, {})
+        if said is None:
+            await self.silences.wait()
         known = {
             "phase": Phase.READY,
             "idle_for": 0.0,
@@ -201,6 +209,7 @@ class Stage:
             clock=lambda: self.now,
             dice=lambda: 1.0,
         )
+        self.asking = Asking(self.world, self.lives)
         self.reconciler = Reconciler(
             self.records,  # type: ignore[arg-type]
             self.lives,
@@ -256,8 +265,8 @@ class Stage:
         return delay
 
     async def ask(self) -> None:
-        """Ask all that live how they are, as the supervisor does every other second."""
-        await asyncio.gather(*(self.lives.ask(i) for i in self.reconciler.living()))
+        """Ask all that live how they are, as the supervisor does every second."""
+        await asyncio.gather(*(self.asking.ask(i) for i in self.reconciler.living()))
         await turns()
 
     async def waiting(self, call: Awaitable[Any]) -> "asyncio.Future[Any]":

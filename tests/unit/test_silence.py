@@ -2,9 +2,9 @@
 
 import pytest
 
-from actors.lives import PATIENCE_S, SUSPECT_AFTER_S
+from actors.silence import PATIENCE_S, SUSPECT_AFTER_S
 from raypool.phase import Phase
-from tests.unit.fleet_world import Stage
+from tests.unit.fleet_world import Stage, turns
 
 SOME_S = 2.0
 
@@ -100,6 +100,45 @@ async def test_a_browser_that_is_being_rebuilt_is_told_from_one_that_is_ready(st
         stage.world.vitals["a"] = {"phase": phase}
         await stage.ask()
         assert stage.phase("a") is phase
+
+
+async def test_a_silent_instance_holds_nobody_up(stage: Stage) -> None:
+    """While one keeps its asker waiting the others are heard; it is not asked twice meanwhile."""
+    await stage.want("b")
+    await stage.settle()
+    stage.world.silences.clear()
+    for phase in (Phase.RECOVERING, Phase.READY):
+        stage.world.vitals["b"] = {"phase": phase}
+        stage.asking.ask_all(stage.reconciler.living())
+        await turns()
+        assert stage.phase("b") is phase
+    assert stage.world.asked.count("a") == 1
+    stage.world.states["a"] = "stopped"
+    stage.world.silences.set()
+    await turns()
+    stage.world.vitals.clear()
+    await stage.settle()
+    assert [life.business_id for life in stage.world.lives] == ["a", "b", "a"]
+
+
+async def test_a_question_that_fails_is_asked_again(stage: Stage) -> None:
+    """The node's word cannot be had in one round: the next one gets it."""
+    owner_state, failures = stage.world.owner_state, [OSError("no such node"), None]
+
+    async def failing_once(node_id: str, holder_id: str) -> str | None:
+        if error := failures.pop(0):
+            raise error
+        return await owner_state(node_id, holder_id)
+
+    stage.world.owner_state = failing_once  # type: ignore[method-assign]
+    stage.world.states["a"] = "stopped"
+    for _ in range(2):
+        stage.asking.ask_all(stage.reconciler.living())
+        await turns()
+    assert failures == []
+    stage.world.vitals.clear()
+    await stage.settle()
+    assert len(stage.world.lives) == 2
 
 
 # -- those that a new supervisor cannot hear -----------------------------------------------------
