@@ -245,7 +245,7 @@ class Collector:
         )
         if answer["cookies"] != self._cookies:
             self._cookies = answer["cookies"]
-            ordered = sorted(answer["cookies"], key=_cookie_order)
+            ordered = sorted(filter(_lasts, answer["cookies"]), key=_cookie_order)
             self.mirror.whole[state.COOKIES] = state.encode(ordered)
 
     def _give(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -264,6 +264,15 @@ class Collector:
 def _origin(url: str) -> str:
     where = urlsplit(url)
     return f"{where.scheme}://{where.netloc.rpartition('@')[2]}"
+
+
+def _lasts(cookie: Mapping[str, Any]) -> bool:
+    """Tell whether a cookie outlives the page that got it.
+
+    Those of a frame without credentials do not: their partition has no name. CDP then gives no
+    ``partitionKey``, and ``partitionKeyOpaque`` whatever its value; put back they would be others.
+    """
+    return "partitionKeyOpaque" not in cookie
 
 
 def _cookie_order(cookie: Mapping[str, Any]) -> tuple[str, ...]:

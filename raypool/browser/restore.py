@@ -31,10 +31,7 @@ async def set_cookies(
     if state.COOKIES not in parts:
         return
     cookies = state.decode(state.COOKIES, parts[state.COOKIES])
-    # Without its partition it would be another cookie.
-    nameless = [cookie["name"] for cookie in cookies if cookie.get("partitionKeyOpaque")]
-    warnings += [f"cookie {n!r} is of a partition without a name; left out" for n in nameless]
-    saved = [_param(cookie) for cookie in cookies if not cookie.get("partitionKeyOpaque")]
+    saved = [_param(cookie) for cookie in cookies]
     await _set_batch(cdp, context_id, saved, warnings)
 
 

@@ -24,6 +24,15 @@ COOKIES = {
     "/domain": ("host-only=11", "wide=12; Domain=shop.localhost; Max-Age=86400"),
 }
 _PAGE = b"<!doctype html><title>page</title><div style='height: 5000px; width: 3000px'>page</div>"
+_ANONYMOUS = b"<iframe credentialless src='http://localhost:%d/cookies'></iframe>"
+_WORKER = b"""onmessage = ({ data }) => data.delay && setTimeout(() => {
+  const request = indexedDB.open("db", 1);
+  request.onupgradeneeded = () => request.result.createObjectStore("tokens");
+  request.onsuccess = () => {
+    request.result.transaction("tokens", "readwrite").objectStore("tokens").put(data.value, "token");
+    request.result.close();
+  };
+}, data.delay);"""
 _HANGS = _PAGE + b"<script>onload = () => setTimeout(() => { while (true); }, 200)</script>"
 
 
@@ -59,9 +68,15 @@ class Pages:
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = _HANGS if self.path == "/hangs" else _PAGE
+        pages = {
+            "/hangs": _HANGS,
+            "/worker.js": _WORKER,
+            "/anonymous": _ANONYMOUS % self.server.server_address[1],
+        }
+        body = pages.get(self.path, _PAGE)
         self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
+        kind = "javascript" if self.path.endswith(".js") else "html"
+        self.send_header("Content-Type", f"text/{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         for cookie in COOKIES.get(self.path, ()):
             self.send_header("Set-Cookie", cookie)

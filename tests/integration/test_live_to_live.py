@@ -111,3 +111,22 @@ async def test_a_large_database_comes_back(kind: str, pages: Pages) -> None:
         stored = {name for name in parts if name.startswith(("db:", "records:"))}
         assert {name: again[name] for name in stored} == {name: parts[name] for name in stored}
         assert len(stored) > 2
+
+
+async def test_a_pop_up_comes_back_as_a_tab(kind: str, pages: Pages) -> None:
+    """Behind the page that opened it, with what it stored; it has no opener and no name any more."""
+    async with owned(kind) as owner:
+        page = await owner.live.page()
+        await page.goto(pages.url)
+        async with page.expect_popup() as popped:
+            await page.evaluate("void window.open('/popped', 'named')")
+        popup = await popped.value
+        await popup.wait_for_load_state()
+        await popup.evaluate("sessionStorage.setItem('kept', window.name)")
+        parts = (await owner.live.collect(everything=True)).parts
+    async with owned(kind, parts) as owner:
+        page, popup = owner.live.context.pages
+        assert page is await owner.live.page()
+        assert [page.url, popup.url] == [f"{pages.url}/", f"{pages.url}/popped"]
+        assert await popup.evaluate("sessionStorage.getItem('kept')") == "named"
+        assert await popup.evaluate("[window.opener, window.name]") == [None, ""]

@@ -208,6 +208,29 @@ async def test_a_worker_s_database_is_followed(kind: str, pages: Pages) -> None:
         )
 
 
+async def test_a_service_worker_s_database_is_followed_after_its_site_was_left(
+    kind: str, pages: Pages
+) -> None:
+    """It writes when the tab that had shown its site is at another one."""
+    async with owned(kind) as owner:
+        page, known = await owner.live.page(), Known(owner.live)
+        await page.goto(pages.url)
+        await page.evaluate(
+            """async () => {
+                await navigator.serviceWorker.register("/worker.js");
+                const { active } = await navigator.serviceWorker.ready;
+                active.postMessage({ delay: 1000, value: "of a service worker" });
+            }"""
+        )
+        await page.goto(f"http://www.shop.localhost:{pages.port}/")
+        await known.until(
+            lambda: (
+                known.items(Kind.RECORDS, pages.url, "db", "tokens")
+                == {'"token"': "of a service worker"}
+            )
+        )
+
+
 async def test_tabs_are_followed(kind: str, pages: Pages) -> None:
     """Address, scroll, and tabs that open and close."""
     async with owned(kind) as owner:
