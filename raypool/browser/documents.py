@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from raypool import state
 from raypool.browser import library
 from raypool.browser.channels import Channel, FrameChannel, Message
 from raypool.browser.reading import bounded
@@ -251,7 +252,7 @@ class _Tap:
         frame_id = context["auxData"]["frameId"]
         main = frame_id == self._main
         key = f"{context['origin']}/" if main else await self._key_of(frame_id)
-        if not key.startswith("http"):
+        if not key.startswith("http") or not state.lasts(key):
             return  # a document that has no origin has no storage
         fresh = key not in self._tracked
         if fresh:
@@ -270,7 +271,8 @@ class _Tap:
         return str(found["storageKey"])
 
     def _item_changed(self, event: Message) -> None:
-        self._listener.item_changed(self._page, event["storageId"], event)
+        if state.lasts(event["storageId"]["storageKey"]):
+            self._listener.item_changed(self._page, event["storageId"], event)
 
     def _databases_changed(self, event: Message) -> None:
         key, database = event["storageKey"], event.get("databaseName")

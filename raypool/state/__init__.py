@@ -14,6 +14,7 @@ from raypool.state.areas import (
     by_area,
     key_of,
     laid_over,
+    lasts,
 )
 from raypool.state.buckets import Buckets
 from raypool.state.cookies import session_cookies
@@ -34,6 +35,7 @@ __all__ = [
     "encode",
     "key_of",
     "laid_over",
+    "lasts",
     "parts_from_json",
     "same_sign_in",
     "session_cookies",

@@ -127,6 +127,15 @@ def _key(part: str) -> str | None:
     return area.key if area else None
 
 
+def lasts(key: str) -> bool:
+    """Tell whether a storage key means anything once the page that used it is gone.
+
+    Not with a nonce (``^1``: frames without credentials), and not under a page without an origin
+    (``^4``): Chromium makes another key for the next such page (blink's ``storage_key.cc``).
+    """
+    return "^1" not in key and "^4" not in key
+
+
 def key_of(origin: str) -> str:
     """Return the storage key of an origin's own pages."""
     return f"{origin}/"

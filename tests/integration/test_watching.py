@@ -192,6 +192,20 @@ async def test_popups_and_frames_of_other_sites_are_followed(kind: str, pages: P
         await known.until(lambda: known.local(frame_site) == {"framed": "1"})
 
 
+async def test_a_frame_without_credentials_leaves_nothing(pages: Pages) -> None:
+    """Its storage ends with its page: kept, the state would grow with each visit."""
+    async with owned() as owner:  # full Chromium gives such a frame no storage
+        page, known = await owner.live.page(), Known(owner.live)
+        top = f"http://www.shop.localhost:{pages.port}"
+        await page.goto(f"{top}/anonymous")
+        await page.evaluate("localStorage.own = '1'")
+        await page.frames[1].evaluate("localStorage.passing = '1'")
+        await page.frames[1].evaluate(PUT, ["db", "passing"])
+        await known.until(lambda: known.local(top) == {"own": "1"})
+        parts = (await owner.live.collect(everything=True)).parts
+        assert {area.key for part in parts if (area := Area.of(part))} == {f"{top}/"}
+
+
 async def test_a_worker_s_database_is_followed(kind: str, pages: Pages) -> None:
     """A worker writes; no script of a page takes part."""
     async with owned(kind) as owner:

@@ -15,6 +15,7 @@ from raypool.state import (
     decode,
     key_of,
     laid_over,
+    lasts,
     parts_from_json,
 )
 
@@ -167,6 +168,21 @@ def test_what_is_imported_replaces_its_storage_key() -> None:
         "local:https://a.com/#0/1": b"{}", "tabs": b"3", "cookies": b"[]",
         "local:https://a.com/^0https://b.com#0/1": b"5", "local:https://b.com/#0/1": b"6",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("https://e.com/", True),
+        ("https://e.com/^0https://top.example", True),
+        ("https://e.com/^31", True),
+        ("https://e.com/^118142698989625437023^22909430454716906734", False),
+        ("https://e.com/^41^52^6", False),
+    ],
+)
+def test_storage_that_ends_with_its_page_is_told_by_its_key(key: str, *, expected: bool) -> None:
+    """A nonce, or the number of a page without an origin, never comes again."""
+    assert lasts(key) is expected
 
 
 def test_areas_are_named_for_people() -> None:
