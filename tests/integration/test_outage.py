@@ -131,7 +131,6 @@ def test_live_browsers_write_what_the_server_lost(
     saved = {b: pool.sessions.checkpoints.load(before[b].session_id).parts for b in ids}
     valkey.flush()
     kill(east.supervisor)
-    assert pool.sessions.list_sessions() == []
     # One is called before it has had time to write itself again.
     who = pool.run(ids[0], flows.who, site.url, idempotent=True)
     assert who == flushed[0].email
