@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from actors.keeper import now
 from actors.ports import Browser
-from actors.workplace import ALIVE_TIMEOUT_S, Workplace, swallow
+from actors.presence import ALIVE_TIMEOUT_S, swallow
+from actors.workplace import Workplace
 from raypool.errors import ErrorCodes, RaypoolError, create_error
 
 T = TypeVar("T")

@@ -47,8 +47,7 @@ class Janitors:
             )
         except RaypoolError as error:  # it is dead
             log.warning("a janitor is gone", node_id=node_id, error=error.message)
-            await self._make_anew(node_id)
-            return None
+            return await self._anew(node_id)
         except TimeoutError:
             self._missed[node_id] = self._missed.get(node_id, 0) + 1
             log.warning("a janitor does not answer", node_id=node_id)
@@ -58,10 +57,16 @@ class Janitors:
             return None
         return report
 
-    async def _make_anew(self, node_id: str) -> None:
+    async def _anew(self, node_id: str) -> Mapping[str, Any] | None:
+        """Make another janitor and return its first report: until then nobody asks it anything."""
         del self._handles[node_id]
         with suppress(Exception):  # its name may not be free yet: the next round tries again
-            await self._janitor(node_id)
+            janitor = await self._janitor(node_id)
+            report: Mapping[str, Any] = await self._runtime.call(
+                janitor, "report", timeout=ANSWER_TIMEOUT_S
+            )
+            return report
+        return None
 
     async def _janitor(self, node_id: str) -> Any:
         if node_id not in self._handles:

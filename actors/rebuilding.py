@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from actors.keeper import now
-from actors.workplace import Workplace, swallow
+from actors.presence import swallow
+from actors.workplace import Workplace
 from raypool.errors import ErrorCodes, StorageError, create_error
 from raypool.logs import get_logger
 

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
-from actors.workplace import ALIVE_TIMEOUT_S, Workplace
+from actors.presence import ALIVE_TIMEOUT_S
+from actors.workplace import Workplace
 from raypool.errors import (
     ErrorCodes,
     RaypoolError,

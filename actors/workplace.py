@@ -5,14 +5,13 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from actors.fallback import settle
 from actors.keeper import now
 from actors.ports import Browser, Launcher, State, Stores
+from actors.presence import Presence
 from actors.tenure import Tenure
-from actors.turns import not_ready
-from raypool.errors import ErrorCodes, LeaseLost, RaypoolError, StorageError, create_error
+from raypool.errors import LeaseLost, StorageError
 from raypool.logs import get_logger
 from raypool.model import Checkpoint, CheckpointInfo, CheckpointMeta, Condition, Session
 from raypool.retry import with_retry
@@ -32,15 +31,13 @@ log = get_logger(__name__)
 
 FELL_BACK, PROBE = "FellBack", "Probe"
 """Types of conditions, beside those of the last start and save."""
-ALIVE_TIMEOUT_S = 1.0
-OFF_LINE_POLL_S = 0.1
 KEPT_EVERY_S = 600.0
 """Of what changes by itself a version is kept this often."""
 COMMIT_ATTEMPTS = 30
 """About a minute: a command rather takes longer than end with its work done and not saved."""
 
 
-class Workplace:
+class Workplace(Presence):
     """The browser of one incarnation, through all the browsers that it may need.
 
     Args:
@@ -61,9 +58,8 @@ class Workplace:
         node_id: str,
         on_lost: Callable[[str], None],
     ) -> None:
+        super().__init__(session.business_id, tenure, on_lost)
         self.session = session
-        self.browser: Browser | None = None
-        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.checkpoint: CheckpointInfo | None = None
         self.sign_in = known_before(session)
         self.looked_at = now()
@@ -71,8 +67,7 @@ class Workplace:
         self.conditions: Mapping[str, Condition] = {}
         self.unsaved = False
         """Whether the browser holds what the store has not acknowledged, because it could not."""
-        self._stores, self._launcher, self._tenure = stores, launcher, tenure
-        self._node_id, self._on_lost = node_id, on_lost
+        self._stores, self._launcher, self._node_id = stores, launcher, node_id
         self._parts: Mapping[str, bytes] = {}
         self._notes: tuple[str, ...] = ()
         self._vouched: Mapping[str, bytes] | None = None
@@ -116,7 +111,7 @@ class Workplace:
         self.browser, warnings = await (
             before.anew(spec, self._parts)
             if before
-            else self._launcher.launch(spec, self._tenure.home, self._parts, self._gone)
+            else self._launcher.launch(spec, self._tenure.home, self._parts, self.gone)
         )
         self.unsaved = False
         self._tenure.freeze_if_off_line()  # it may have come up behind the keeper's back
@@ -176,7 +171,7 @@ class Workplace:
         async with self._state:
             if self.browser is None:
                 return
-            collected = await self._read(self.browser, everything=False)
+            collected = await self.read(self.browser, everything=False)
             if self.unsaved or collected.parts != self._parts:
                 passing = now() - self._kept_at < KEPT_EVERY_S
                 self._kept_at = self._kept_at if passing else now()
@@ -224,42 +219,6 @@ class Workplace:
         if found.checkpoint_version < acknowledged or self.unsaved:
             await self.save("reassured", attempts=1)  # it is looked at again soon
 
-    async def _read(self, browser: Browser, *, everything: bool) -> State:
-        """Read the state, again if the browser was off line meanwhile: parts would be missing.
-
-        Raises:
-            InstanceLost: It died. Half a state must not be taken for one.
-        """
-        while True:
-            off_before = self._tenure.off_line_seconds()
-            try:
-                collected = await self._read_once(browser, everything=everything)
-            except Exception:
-                if self.lost.done() or self._tenure.off_line_seconds() == off_before:
-                    raise
-            else:
-                if self._tenure.off_line_seconds() == off_before:
-                    return collected
-            await self._on_line()
-
-    async def _on_line(self) -> None:
-        """Return when the browser may act again, or is lost. The news come from another thread."""
-        while self._tenure.off_line and not self.lost.done():  # noqa: ASYNC110
-            await asyncio.sleep(OFF_LINE_POLL_S)
-
-    async def _read_once(self, browser: Browser, *, everything: bool) -> State:
-        lost = self.lost
-        reading = asyncio.ensure_future(browser.collect(everything=everything))
-        reading.add_done_callback(swallow)  # who waits may be cancelled
-        ends: set[asyncio.Future[Any]] = {reading, lost}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if not lost.done() and not await self.answers():
-            # The state of a dying browser may be read, empty, before the news of its death.
-            await asyncio.wait({lost}, timeout=ALIVE_TIMEOUT_S)
-        if lost.done():
-            raise self.lost_error()
-        return await reading
-
     async def _commit(
         self, collected: State, meta: CheckpointMeta, attempts: int
     ) -> CheckpointInfo:
@@ -285,7 +244,7 @@ class Workplace:
 
     async def _examined(self, browser: Browser) -> tuple[State, bool]:
         """Return the whole state, and whether somebody looked at it as it is."""
-        probe, collected = self.session.spec.probe, await self._read(browser, everything=True)
+        probe, collected = self.session.spec.probe, await self.read(browser, everything=True)
         if probe is None:
             return collected, False
         seen, now_there = self._vouched, collected.parts
@@ -294,53 +253,9 @@ class Workplace:
         if looked:
             await self._look(browser, collected.parts)
         if looked and probe.opens_page:  # the site may have answered with other cookies
-            collected = await self._read(browser, everything=True)
+            collected = await self.read(browser, everything=True)
             self._vouched = collected.parts
         return collected, looked
-
-    def lost_error(self) -> RaypoolError:
-        """Return the error for a command whose browser died."""
-        business_id = self.session.business_id
-        reason = self.lost.result() if self.lost.done() else "it is gone"
-        return create_error(
-            ErrorCodes.BROWSER_INSTANCE_LOST,
-            f"the browser of {business_id} died while it was working: {reason}",
-            {"business_id": business_id},
-        )
-
-    def interrupted(self) -> RaypoolError:
-        """Return the error for a command that failed because its browser was off line meanwhile."""
-        business_id = self.session.business_id
-        return create_error(
-            ErrorCodes.BROWSER_INSTANCE_LOST,
-            f"the browser of {business_id} was off line meanwhile: Redis could not be reached",
-            {"business_id": business_id},
-        )
-
-    @property
-    def url(self) -> str:
-        """Where the active page is; empty without one."""
-        return self.browser.url if self.browser else ""
-
-    @property
-    def off_line(self) -> bool:
-        """Whether the browser may not act now."""
-        return self._tenure.off_line
-
-    def off_line_seconds(self) -> float:
-        """Return how long it could not act in all, up to now."""
-        return self._tenure.off_line_seconds()
-
-    async def drop(self) -> None:
-        """Get rid of the browser, whatever state it is in; return when its processes are gone."""
-        browser, self.browser = self.browser, None
-        if browser:
-            browser.abandon()
-        if not self.lost.done():
-            self.lost.set_result("it was replaced")
-        await self._tenure.clear()
-        if browser:
-            await browser.release()
 
     async def close(self) -> None:
         """Close the browser in order. Nothing is saved from now on: its tabs go one by one."""
@@ -349,26 +264,6 @@ class Workplace:
         if browser:
             browser.abandon()
             await browser.close()
-
-    async def answers(self, timeout: float = ALIVE_TIMEOUT_S) -> bool:
-        """Tell whether the browser answers within *timeout* seconds."""
-        if self.browser is None:
-            return False
-        answer = asyncio.ensure_future(self.browser.ping())
-        done, _ = await asyncio.wait({answer}, timeout=timeout)
-        answer.add_done_callback(swallow)
-        return bool(done) and answer.exception() is None
-
-    @property
-    def present(self) -> Browser:
-        """The live browser.
-
-        Raises:
-            InstanceNotReady: There is none now.
-        """
-        if self.browser is None:
-            raise not_ready(self.session.business_id, "has no browser")
-        return self.browser
 
     async def _look(self, browser: Browser, parts: Mapping[str, bytes]) -> None:
         """Look whether it is signed in while it holds *parts*, and keep what that came to."""
@@ -379,12 +274,6 @@ class Workplace:
         self._note(PROBE, (seen.why,) if seen.why else (), "Failed")
         self._note(NEEDS_HUMAN, needs_human(self.session, self.sign_in), "SignedOut")
 
-    def _gone(self, reason: str) -> None:
-        self.browser = None
-        if not self.lost.done():
-            self.lost.set_result(reason)
-        self._on_lost(reason)
-
     def _note(self, kind: str, warnings: tuple[str, ...], reason: str = "Warnings") -> None:
         """Keep what people should know of the last start, save or look; nothing when it went well."""
         others = {k: c for k, c in self.conditions.items() if k != kind}
@@ -393,9 +282,3 @@ class Workplace:
                 type=kind, reason=reason, message="; ".join(warnings), since=datetime.now(UTC)
             )
         self.conditions = others
-
-
-def swallow(task: "asyncio.Future[Any]") -> None:
-    """Take note of a result that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()

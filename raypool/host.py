@@ -165,12 +165,20 @@ class Host:
     async def _stopped(self, fleet: RayFleet) -> list[dict[str, Any]]:
         """Stop every instance; return what could not be saved."""
         if len(living(self._ray)) < len(self._ray):
-            return [{"business_id": "*", "why": "the local Ray died"}]
+            return [_all("the local Ray died")]
         try:
             stops = await asyncio.wait_for(fleet.close(STOP_TIMEOUT_S), 3 * STOP_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 -- going down must end
-            return [{"business_id": "*", "why": f"the fleet did not answer: {error!r}"}]
+            return [_all(f"the fleet did not answer: {error!r}")]
         return [stop for stop in stops if not stop["saved"]]
+
+
+def _all(why: str) -> dict[str, Any]:
+    """Say that nobody's last changes could be saved."""
+    return {
+        "business_id": "every business",
+        "why": f"{why}; what was acknowledged before is saved",
+    }
 
 
 async def _keep_up(server: EmbeddedServer) -> None:
