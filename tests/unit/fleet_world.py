@@ -56,8 +56,8 @@ class World:
         """What a node says of an owner, by the business."""
         self.asked_after: list[tuple[str, str]] = []
         self.ends = True
-        self.lost_nodes: set[str] = set()
         """Whether a node can end an owner."""
+        self.lost_nodes: set[str] = set()
         self.silences = asyncio.Event()
         """Clear: whoever has nothing to say keeps the asker waiting."""
         self.silences.set()
