@@ -27,6 +27,7 @@ from raypool.browser.seeding import Seeds
 from raypool.browser.storage_reader import StorageReader
 from raypool.browser.stub import Stub
 from raypool.browser.tabs import Tabs
+from raypool.browser.tap import follow
 from raypool.logs import get_logger
 
 log = get_logger(__name__)
@@ -93,6 +94,8 @@ class Collector:
         """What a page that hangs does not answer: waited for once."""
         self._missed: set[str] = set()
         """Storage keys of what was shown by pages that were not followed yet."""
+        self._gone: set[str] = set()
+        """Storage keys of what was shown, and is gone."""
         self._turn = asyncio.Lock()
 
     async def begin(self) -> None:
@@ -153,11 +156,30 @@ class Collector:
             self._storage.changed(page, where, change)
             self.changed.set()
 
+    def looked_at(self, document: Document) -> None:
+        """See :class:`raypool.browser.documents.Listener`."""
+        if not self.stub.is_own(document.page):
+            self._storage.is_unread(document)
+            self.changed.set()
+
     def databases_changed(self, page: Any, key: str, database: str | None) -> None:
         """See :class:`raypool.browser.documents.Listener`."""
         if not self.stub.is_own(page):
             self._databases.changed(key, database)
             self.changed.set()
+
+    def leaving(self, page: Any, key: str, left: Mapping[str, Any]) -> None:
+        """See :class:`raypool.browser.documents.Listener`."""
+        if self.seeds.lacks(page, key):
+            return
+        for is_local, which in ((True, "local"), (False, "session")):
+            where = {"isLocalStorage": is_local, "storageKey": key}
+            self.item_changed(page, where, {"all": dict(left[which])})
+
+    def gone(self, page: Any, key: str) -> None:
+        """See :class:`raypool.browser.documents.Listener`."""
+        if not self.stub.is_own(page):
+            self._gone.add(key)
 
     def _page_opened(self, page: Page) -> None:
         if self.stub.is_own(page):
@@ -188,7 +210,7 @@ class Collector:
     async def _follow(self, page: Page) -> None:
         with_page = PageChannel(await self._context.new_cdp_session(page))
         tree = await with_page.send("Page.getFrameTree")
-        await self.documents.follow(with_page, page, tree["frameTree"]["frame"]["id"])
+        await follow(with_page, page, tree["frameTree"]["frame"]["id"], self.documents)
         self.stub.followed(page)
         await self._others.follow(with_page)
 
@@ -212,7 +234,7 @@ class Collector:
                 await self._caught_up()
             await self._storage.read(self._arriving, everything=everything)
             if everything:
-                await self._read_missed()
+                await self._read_gone()
             await self._databases.read(self.seeds.pending, everything=everything)
             await self._files.read(self.seeds.pending, everything=everything)
             await self._others.read()
@@ -227,15 +249,16 @@ class Collector:
             _, still = await asyncio.wait(late, timeout=FOLLOW_TIMEOUT_S)
             self._hanging = {task for task in self._hanging | still if not task.done()}
 
-    async def _read_missed(self) -> None:
-        """Read what was open before it was followed, and is not open any more."""
-        missed, self._missed = self._missed, self._missed & self.seeds.pending
-        for key in missed - self._missed:
-            if self.documents.of(key):
-                continue
+    async def _read_gone(self) -> None:
+        """Read what was open, and is not any more."""
+        due = (self._missed | self._gone) - self.seeds.pending
+        for key in self._missed & due:
             self._databases.doubt(key)
-            if not await self._storage.read_closed(key, self.stub):
-                self._missed.add(key)
+        async with self.stub.in_use():
+            closed = [key for key in sorted(due) if not self.documents.of(key)]
+            kept = {key for key in closed if not await self._storage.read_closed(key, self.stub)}
+        self._missed -= due - kept
+        self._gone -= due - kept
 
     async def _read_cookies(self) -> None:
         answer = await bounded(

@@ -6,21 +6,15 @@ nothing of them. What happens in it is only a hint that something may have chang
 
 import asyncio
 import json
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from raypool import state
 from raypool.browser import library
-from raypool.browser.channels import Channel, FrameChannel, Message
+from raypool.browser.channels import Channel, Message
 from raypool.browser.reading import bounded
 from raypool.errors import ErrorCodes, create_error
-from raypool.logs import get_logger
 
-log = get_logger(__name__)
-
-WORLD = "raypool"
-_TELL = "raypoolTell"
 USAGE_TIMEOUT_S = 3.0
 
 
@@ -52,7 +46,7 @@ class Document:
         Raises:
             Exception: The document is gone, or the script failed; whose kind says little.
         """
-        if not self._equipped:
+        if not self._equipped and not library.is_there(function):
             await self.evaluate(library.INSTALL)
             self._equipped = True
         return json.loads(await self.evaluate(library.call(function, *args)))
@@ -94,6 +88,18 @@ class Listener(Protocol):
     def scrolled(self, page: Any) -> None:
         """A tab was scrolled."""
 
+    def leaving(self, page: Any, key: str, left: Mapping[str, Any]) -> None:
+        """A document is about to go.
+
+        Args:
+            page: Its tab.
+            key: Its storage key.
+            left: All that it has: ``local`` and ``session``, pairs of name and value.
+        """
+
+    def gone(self, page: Any, key: str) -> None:
+        """What a tab showed is gone; it may have stored something after all that was told."""
+
     def item_changed(self, page: Any, where: Message, change: Message) -> None:
         """A storage has another item.
 
@@ -103,15 +109,18 @@ class Listener(Protocol):
             change: ``key`` and ``newValue``; ``key`` alone for a removal; neither for all of them.
         """
 
+    def looked_at(self, document: Document) -> None:
+        """A document may have stored something, and nobody tells what."""
+
     def databases_changed(self, page: Any, key: str, database: str | None) -> None:
         """A database of a storage key has other contents, or (None) there are other databases."""
 
 
 class Documents:
-    """Follows the documents of one context.
+    """The open documents of one context.
 
     Args:
-        listener: Told what opens and what may have changed.
+        listener: Told of each that opens or is gone, and by those who follow pages of the rest.
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -155,154 +164,35 @@ class Documents:
         answer = await bounded(asking, USAGE_TIMEOUT_S, "asking for the usage of storage")
         return int({u["storageType"]: u["usage"] for u in answer["usageBreakdown"]}[kind])
 
-    async def follow(self, channel: Channel, page: Any, main_frame: str | None) -> None:
-        """Follow what opens in a page, or (*main_frame* None) in a frame with a process of its own."""
-        await _Tap(channel, page, main_frame, self).begin()
-
     def add(self, document: Document) -> None:
         """Take note of a document that has opened."""
         self._open[id(document.channel), document.context_id] = document
         self.listener.opened(document)
 
+    def through(self, channel: Channel) -> list[Document]:
+        """Return the open documents of a channel."""
+        return [document for document in self if document.channel is channel]
+
+    def find(self, channel: Channel, context_id: int) -> Document | None:
+        """Return the open document of one of our worlds."""
+        return self._open.get((id(channel), context_id))
+
     def closed(self, page: Any) -> None:
         """Forget the documents of a tab that is closed."""
         for place, document in list(self._open.items()):
             if document.page is page:
-                del self._open[place]
+                self._forget(place)
 
     def remove(self, channel: Channel, context_id: int | None = None) -> None:
         """Forget a document that is gone, or all of a channel."""
         for place in [p for p in self._open if p[0] == id(channel)]:
             if context_id in {None, place[1]}:
-                del self._open[place]
+                self._forget(place)
 
-
-class _Tap:
-    """What one channel tells."""
-
-    def __init__(
-        self, channel: Channel, page: Any, main_frame: str | None, documents: Documents
-    ) -> None:
-        self._channel, self._page, self._main = channel, page, main_frame
-        self._documents = documents
-        self._frames: dict[str, FrameChannel] = {}
-        self._tracked: set[str] = set()
-        self._worlds: set[int] = set()
-
-    async def begin(self) -> None:
-        for event, handler in {
-            "Runtime.executionContextCreated": self._context_created,
-            "Runtime.executionContextDestroyed": self._context_destroyed,
-            "Runtime.executionContextsCleared": self._contexts_cleared,
-            "Runtime.bindingCalled": self._told,
-            "DOMStorage.domStorageItemAdded": self._item_changed,
-            "DOMStorage.domStorageItemUpdated": self._item_changed,
-            "DOMStorage.domStorageItemRemoved": self._item_changed,
-            "DOMStorage.domStorageItemsCleared": self._item_changed,
-            "Storage.indexedDBContentUpdated": self._databases_changed,
-            "Storage.indexedDBListUpdated": self._databases_changed,
-            "Target.attachedToTarget": self._attached,
-            "Target.receivedMessageFromTarget": self._received,
-            "Target.detachedFromTarget": self._detached,
-        }.items():
-            self._channel.on(event, handler)
-        send = self._channel.send
-        await asyncio.gather(
-            send("Page.enable"),
-            send("Runtime.enable"),
-            send("DOMStorage.enable"),
-            send("Runtime.addBinding", {"name": _TELL, "executionContextName": WORLD}),
-            send(
-                "Page.addScriptToEvaluateOnNewDocument",
-                {"source": library.OBSERVER, "worldName": WORLD, "runImmediately": True},
-            ),
-            send(
-                "Target.setAutoAttach",
-                {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": False},
-            ),
-        )
-
-    @property
-    def _listener(self) -> Listener:
-        return self._documents.listener
-
-    def _told(self, event: Message) -> None:
-        if event["payload"] == "scroll":
-            self._listener.scrolled(self._page)
-        else:
-            self._listener.network_used()
-
-    def _context_created(self, event: Message) -> None:
-        context = event["context"]
-        if context["name"] == WORLD:
-            self._worlds.add(context["id"])
-            if context["auxData"]["frameId"] == self._main:
-                self._listener.coming(self._page, context["origin"])
-            self._give(self._opened(context))
-
-    def _context_destroyed(self, event: Message) -> None:
-        self._worlds.discard(event["executionContextId"])
-        self._documents.remove(self._channel, event["executionContextId"])
-
-    def _contexts_cleared(self, _: Message) -> None:
-        self._worlds.clear()
-        self._documents.remove(self._channel)
-
-    async def _opened(self, context: Message) -> None:
-        frame_id = context["auxData"]["frameId"]
-        main = frame_id == self._main
-        key = f"{context['origin']}/" if main else await self._key_of(frame_id)
-        if not key.startswith("http") or not state.lasts(key):
-            return  # a document that has no origin has no storage
-        fresh = key not in self._tracked
-        if fresh:
-            self._tracked.add(key)
-            await self._channel.send("Storage.trackIndexedDBForStorageKey", {"storageKey": key})
-        if context["id"] in self._worlds:  # else it is gone meanwhile
-            world = context["uniqueId"]
-            self._documents.add(
-                Document(self._channel, context["id"], world, key, self._page, main, fresh)
-            )
-        elif fresh:  # what it wrote until then nobody tells
-            self._listener.databases_changed(self._page, key, None)
-
-    async def _key_of(self, frame_id: str) -> str:
-        found = await self._channel.send("Storage.getStorageKeyForFrame", {"frameId": frame_id})
-        return str(found["storageKey"])
-
-    def _item_changed(self, event: Message) -> None:
-        if state.lasts(event["storageId"]["storageKey"]):
-            self._listener.item_changed(self._page, event["storageId"], event)
-
-    def _databases_changed(self, event: Message) -> None:
-        key, database = event["storageKey"], event.get("databaseName")
-        self._listener.databases_changed(self._page, key, database)
-
-    def _attached(self, event: Message) -> None:
-        if event["targetInfo"]["type"] == "iframe":
-            channel = self._frames[event["sessionId"]] = FrameChannel(
-                self._channel, event["sessionId"]
-            )
-            self._give(self._documents.follow(channel, self._page, None))
-
-    def _received(self, event: Message) -> None:
-        if frame := self._frames.get(event["sessionId"]):
-            frame.received(event["message"])
-
-    def _detached(self, event: Message) -> None:
-        if frame := self._frames.pop(event["sessionId"], None):
-            frame.gone()
-            self._documents.remove(frame)
-
-    def _give(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._documents.tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._documents.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.debug("a document was gone before it was known", error=str(error))
+    def _forget(self, place: tuple[int, int]) -> None:
+        document = self._open.pop(place)
+        if document.main:
+            self.listener.gone(document.page, document.key)
 
 
 def _said(details: Mapping[str, Any]) -> str:

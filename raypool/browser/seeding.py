@@ -116,6 +116,12 @@ class Seeds:
             self._forget(None, self._local, state.key_of(origin))
             self._forget(page, self._sessions.get(page, {}), state.key_of(origin))
 
+    def lacks(self, page: Page, key: str) -> bool:
+        """Tell whether a document of a tab may be without what was saved of its storage."""
+        return any(
+            key in what for what in (self.pending, self._local, self._sessions.get(page, ()))
+        )
+
     async def visited(self, document: Document) -> bool:
         """A document is open: see that it has what it needs also where no script could know that.
 

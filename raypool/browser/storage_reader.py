@@ -37,11 +37,16 @@ class Changes:
     """By name; None: removed."""
 
     def take(self, change: Message) -> None:
-        """Take note of an event: ``key`` and ``newValue``; ``key`` alone; neither: all were removed."""
+        """Take note of an event.
+
+        Args:
+            change: ``key`` and ``newValue``; ``key`` alone: removed; ``all``: there is nothing else;
+                none of them: all were removed.
+        """
         if "key" in change:
             self.items[change["key"]] = change.get("newValue")
         else:
-            self.cleared, self.items = True, {}
+            self.cleared, self.items = True, dict(change.get("all", {}))
 
     @property
     def misleading(self) -> bool:

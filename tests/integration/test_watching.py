@@ -166,6 +166,45 @@ async def test_what_is_written_just_before_a_page_is_left_is_known(kind: str, pa
         assert len(owner.live.context.pages) == 1
 
 
+async def test_what_is_written_on_leaving_is_in_the_next_whole_state(
+    kind: str, pages: Pages
+) -> None:
+    """By a page that goes to another origin, and stored too much to be told of each item."""
+    async with owned(kind) as owner:
+        page, known = await owner.live.page(), Known(owner.live)
+        await page.goto(pages.url)
+        await page.evaluate(
+            "for (let n = 0; n <= 1000; n++) localStorage.setItem('draft', n);"
+            " localStorage.setItem('a', '1')"
+        )
+        await known.until(lambda: known.local(pages.url) == {"draft": "1000", "a": "1"})
+        await page.evaluate(
+            "onpagehide = () => { localStorage.setItem('draft', 'new'); localStorage.removeItem('a') }"
+        )
+        await page.goto(f"http://127.0.0.1:{pages.port}")
+        known.parts = (await owner.live.collect(everything=True)).parts
+        assert known.local(pages.url) == {"draft": "new"}
+
+
+async def test_a_page_that_stores_all_the_time_is_followed(kind: str, pages: Pages) -> None:
+    """Hundreds of items at once, again and again, also of a page that is opened meanwhile."""
+    async with owned(kind) as owner:
+        page, known = await owner.live.page(), Known(owner.live)
+        await page.goto(pages.url)
+        last = {f"k{n}": "9" for n in range(100)}
+        for _ in range(2):
+            await page.evaluate(
+                "for (let n = 0; n < 1000; n++) localStorage.setItem(`k${n % 100}`, n / 100 | 0)"
+            )
+            await known.until(lambda: known.local(pages.url) == last)
+            await page.evaluate("localStorage.removeItem('k1'); sessionStorage.setItem('s', '1')")
+            await known.until(lambda: "k1" not in known.local(pages.url))
+            await known.until(lambda: known.tabs()[0]["sessionStorage"])
+            await page.goto(f"{pages.url}/again")
+        await page.evaluate("localStorage.clear()")
+        await known.until(lambda: known.local(pages.url) == {})
+
+
 async def test_popups_and_frames_of_other_sites_are_followed(kind: str, pages: Pages) -> None:
     """A pop-up's storage from its first script on, and a frame's where it may have some."""
     async with owned(kind) as owner:
