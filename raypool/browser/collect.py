@@ -254,11 +254,14 @@ class Collector:
         due = (self._missed | self._gone) - self.seeds.pending
         for key in self._missed & due:
             self._databases.doubt(key)
+        self._missed -= due
+        self._gone -= due  # before it is read: what goes meanwhile is for the next time
         async with self.stub.in_use():
-            closed = [key for key in sorted(due) if not self.documents.of(key)]
-            kept = {key for key in closed if not await self._storage.read_closed(key, self.stub)}
-        self._missed -= due - kept
-        self._gone -= due - kept
+            for key in sorted(due):
+                if not self.documents.of(key) and not await self._storage.read_closed(
+                    key, self.stub
+                ):
+                    self._gone.add(key)
 
     async def _read_cookies(self) -> None:
         answer = await bounded(
