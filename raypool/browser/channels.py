@@ -1,4 +1,4 @@
-"""DevTools sessions with pages, and with the frames of a page that run in processes of their own."""
+"""DevTools sessions: those that Playwright gives out, and those that we begin within them."""
 
 import asyncio
 import itertools
@@ -39,17 +39,22 @@ class PageChannel:
         self._session.on(event, handler)
 
 
-class FrameChannel:
-    """A session with a frame, carried by that of its parent (``Target.sendMessageToTarget``).
+class NestedChannel:
+    """A session that another one carries (``Target.sendMessageToTarget``).
 
-    Playwright gives out sessions with such frames too, but does not tell when one begins.
+    With frames that run in processes of their own: Playwright gives out sessions with such frames too,
+    but does not tell when one begins. And with pages that are not known to Playwright yet.
+
+    Args:
+        held: Whether events wait for :meth:`release`.
     """
 
-    def __init__(self, parent: Channel, session_id: str) -> None:
+    def __init__(self, parent: Channel, session_id: str, *, held: bool = False) -> None:
         self._parent, self._session_id = parent, session_id
         self._numbers = itertools.count(1)
         self._awaited: dict[int, asyncio.Future[Any]] = {}
         self._handlers: dict[str, list[Handler]] = {}
+        self._held: list[Message] | None = [] if held else None
 
     async def send(self, method: str, params: Message | None = None) -> Any:
         """See :class:`Channel`."""
@@ -72,20 +77,32 @@ class FrameChannel:
         """Take a message that the parent got for this session."""
         message = json.loads(text)
         if "method" in message:
-            for handler in self._handlers.get(message["method"], ()):
-                handler(message.get("params", {}))
+            self._happened(message)
         elif (answer := self._awaited.get(message["id"])) and not answer.done():
             if "error" in message:
                 answer.set_exception(_refused(message["error"].get("message", "it was refused")))
             else:
                 answer.set_result(message.get("result", {}))
 
+    def release(self) -> None:
+        """Tell the handlers what happened until now, in order, and from now on at once."""
+        held, self._held = self._held or [], None
+        for message in held:
+            self._happened(message)
+
+    def _happened(self, message: Message) -> None:
+        if self._held is not None:
+            self._held.append(message)
+            return
+        for handler in self._handlers.get(message["method"], ()):
+            handler(message.get("params", {}))
+
     def gone(self) -> None:
-        """The frame is gone: whoever waits for it is told."""
+        """Its target is gone: whoever waits for an answer is told."""
         for answer in self._awaited.values():
             if not answer.done():
-                answer.set_exception(_refused("the frame is gone"))
+                answer.set_exception(_refused("it is gone"))
 
 
 def _refused(why: str) -> Exception:
-    return create_error(ErrorCodes.BROWSER_CHECKPOINT_FAILED, f"a frame could not be asked: {why}")
+    return create_error(ErrorCodes.BROWSER_CHECKPOINT_FAILED, f"a page could not be asked: {why}")

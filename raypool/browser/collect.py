@@ -15,7 +15,7 @@ from playwright.async_api import BrowserContext, CDPSession, Page
 from playwright.async_api import Error as PlaywrightError
 
 from raypool import state
-from raypool.browser.channels import Message, PageChannel
+from raypool.browser.channels import Channel, Message, PageChannel
 from raypool.browser.database_reader import DatabaseReader
 from raypool.browser.documents import Document, Documents
 from raypool.browser.failures import first_line
@@ -24,10 +24,12 @@ from raypool.browser.mirror import Mirror
 from raypool.browser.others import Others
 from raypool.browser.reading import Notes, bounded
 from raypool.browser.seeding import Seeds
+from raypool.browser.sown import Sown
 from raypool.browser.storage_reader import StorageReader
 from raypool.browser.stub import Stub
 from raypool.browser.tabs import Tabs
-from raypool.browser.tap import follow
+from raypool.browser.tap import follow, listen
+from raypool.browser.targets import Targets
 from raypool.logs import get_logger
 
 log = get_logger(__name__)
@@ -54,7 +56,8 @@ class Collector:
         context: The business's context.
         cdp: A session with the browser itself.
         context_id: The context's id in CDP.
-        parts: The state that it starts from.
+        mirror: The state that it starts from.
+        local: The localStorage of it that goes in by script.
         scripted: Whether pages may run scripts.
         given: The ``permissions`` that the context was made with.
     """
@@ -64,7 +67,8 @@ class Collector:
         context: BrowserContext,
         cdp: CDPSession,
         context_id: str,
-        parts: Mapping[str, bytes],
+        mirror: Mirror,
+        local: Sown,
         *,
         scripted: bool = True,
         given: Collection[str] = (),
@@ -72,12 +76,13 @@ class Collector:
         self._context, self._cdp, self._context_id = context, cdp, context_id
         self.changed = asyncio.Event()
         """Set when something may be other than it was last collected."""
-        self.mirror = Mirror(parts)
+        self.mirror = mirror
         self.tabs = Tabs()
         self.stub = Stub(context, cdp, context_id)
+        self.targets = Targets(cdp, context_id)
         self.documents = Documents(self)
         self._notes = Notes()
-        self.seeds = Seeds(context, self.mirror, self.stub, self._notes, scripted=scripted)
+        self.seeds = Seeds(context, mirror, local, self.stub, self._notes, scripted=scripted)
         self._storage = StorageReader(self.documents, self.mirror, self.tabs, self._notes)
         failed = self.seeds.failed
         self._databases = DatabaseReader(
@@ -102,11 +107,13 @@ class Collector:
         """Follow every page from now on. Call it before the first is opened."""
         await self._others.restore()
         self._context.on("page", self._page_opened)
+        self.targets.begin()
         await self.seeds.begin()
 
     def end(self) -> None:
         """Stop what goes on beside."""
         self.seeds.end()
+        self.targets.end()
 
     @property
     def pages(self) -> list[Page]:
@@ -208,11 +215,19 @@ class Collector:
             await asyncio.wait({following})
 
     async def _follow(self, page: Page) -> None:
-        with_page = PageChannel(await self._context.new_cdp_session(page))
-        tree = await with_page.send("Page.getFrameTree")
-        await follow(with_page, page, tree["frameTree"]["frame"]["id"], self.documents)
+        session = await self._context.new_cdp_session(page)
+        channel: Channel = PageChannel(session)
+        target_id = (await channel.send("Target.getTargetInfo"))["targetInfo"]["targetId"]
+        if target := self.targets.expected(target_id):
+            channel = target.channel
+            listen(channel, page, target_id, self.documents)
+            target.hand_over(page)
+            self._give(session.detach())
+            await target.equipped
+        else:
+            await follow(channel, page, target_id, self.documents)
         self.stub.followed(page)
-        await self._others.follow(with_page)
+        self._give(self._others.follow(channel))
 
     # -- reading -------------------------------------------------------------------------------
 

@@ -17,9 +17,11 @@ from raypool.browser.failures import start_failed, takes, unfit
 from raypool.browser.health import Pulse, is_stopped
 from raypool.browser.identity import identify
 from raypool.browser.launch import Started, start
+from raypool.browser.mirror import Mirror
 from raypool.browser.proc import living
 from raypool.browser.processes import InstanceDirectory, sweep, tree_memory
 from raypool.browser.restore import open_tabs, set_cookies
+from raypool.browser.sown import Sown
 from raypool.errors import BrowserError, ConfigurationError
 from raypool.logs import get_logger
 from raypool.spec import SessionSpec
@@ -185,7 +187,7 @@ class LiveBrowser:
             await self.context.close()
         except PlaywrightError as error:
             raise start_failed(error) from error
-        return await _furnish(self._parts, spec, parts, on_lost, warnings), warnings
+        return await _furnish(self._parts, spec, await _unpack(parts), on_lost, warnings), warnings
 
     def abandon(self) -> None:
         """Stop watching: whatever happens to this browser from now on is expected."""
@@ -245,9 +247,11 @@ async def launch(
     """
     warnings: list[str] = []
     found = find_chromium(spec.browser, executable)
-    started = await start(spec, directory, found.path, warnings)
+    starting = asyncio.ensure_future(start(spec, directory, found.path, warnings))
+    unpacking = asyncio.ensure_future(_unpack(parts))  # has its turn while the other waits
+    started = await starting
     try:
-        return await _furnish(started, spec, parts, on_lost, warnings), warnings
+        return await _furnish(started, spec, await unpacking, on_lost, warnings), warnings
     except (BrowserError, ConfigurationError):
         await started.playwright.stop()
         raise
@@ -256,7 +260,7 @@ async def launch(
 async def _furnish(
     started: Started,
     spec: SessionSpec,
-    parts: Mapping[str, bytes],
+    saved: tuple[Mirror, Sown],
     on_lost: OnLost,
     warnings: list[str],
 ) -> LiveBrowser:
@@ -265,21 +269,28 @@ async def _furnish(
     try:
         context = await started.browser.new_context(**options)
         context_id = await _context_id(started.cdp)
-        await set_cookies(started.cdp, context_id, parts, warnings)
         scripted = spec.context.get("java_script_enabled") is not False
         collector = Collector(
             context,
             started.cdp,
             context_id,
-            parts,
+            *saved,
             scripted=scripted,
             given=options.get("permissions") or (),
         )
-        await collector.begin()
+        await asyncio.gather(
+            set_cookies(started.cdp, context_id, saved[0].whole, warnings), collector.begin()
+        )
     except PlaywrightError as error:
         why = start_failed if await takes(started.browser, spec.context) else unfit
         raise why(error) from error
     return LiveBrowser(started, context, collector, on_lost)
+
+
+async def _unpack(parts: Mapping[str, bytes]) -> tuple[Mirror, Sown]:
+    """Return a state as a browser takes it up: all of it, and what goes in by script."""
+    mirror = Mirror(parts)
+    return mirror, Sown.from_mirror(mirror)
 
 
 async def _context_id(cdp: CDPSession) -> str:

@@ -12,7 +12,7 @@ from raypool import state
 from raypool.browser.collect import Collector
 from raypool.browser.failures import first_line
 
-TAB_TIMEOUT_MS = 15_000
+TAB_TIMEOUT_S = 15.0
 # What `Storage.setCookies` takes (Network.CookieParam); the rest of a cookie is derived from it.
 _COOKIE_PARAMS = (
     "name", "value", "url", "domain", "path", "secure", "httpOnly", "sameSite", "priority",
@@ -68,32 +68,69 @@ async def open_tabs(
     """
     saved = state.decode(state.TABS, parts[state.TABS]) if state.TABS in parts else {}
     tabs = saved.get("tabs") or [{"url": "about:blank"}]
-    pages = [await context.new_page() for _ in tabs]
+    empty = tabs[:-1] if _begins_there(tabs[-1]) else tabs  # a page is listed when it is there
+    made = [await context.new_page() for _ in empty]
     await collector.seeds.write()
-    reached = await asyncio.gather(
-        *(_open_tab(collector, p, t) for p, t in zip(pages, tabs, strict=True))
-    )
+    opening = [_open_tab(collector, page, tab) for page, tab in zip(made, tabs, strict=False)]
+    if len(made) < len(tabs):
+        opening.append(_open_there(context, collector, tabs[-1]))
+    opened = await asyncio.gather(*opening)
     pending = {}
-    for page, tab, problem in zip(pages, tabs, reached, strict=True):
+    for (page, problem), tab in zip(opened, tabs, strict=True):
         if problem:
             pending[page] = tab["url"]
             warnings.append(f"tab {urlsplit(tab['url']).netloc} did not open: {problem}")
     collector.tabs.pending = pending
-    active = min(int(saved.get("active", 0)), len(pages) - 1)
-    return pages[max(active, 0)]
+    active = min(int(saved.get("active", 0)), len(opened) - 1)
+    return opened[max(active, 0)][0]
 
 
-async def _open_tab(collector: Collector, page: Page, tab: Mapping[str, Any]) -> str | None:
+def _begins_there(tab: Mapping[str, Any]) -> bool:
+    """Tell whether a tab's page may begin at its address: it has nothing that must be there before."""
+    return _is_site(tab) and not any((tab.get("sessionStorage") or {}).values())
+
+
+def _is_site(tab: Mapping[str, Any]) -> bool:
+    return str(tab.get("url", "")).startswith(("http://", "https://"))
+
+
+async def _open_there(
+    context: BrowserContext, collector: Collector, tab: Mapping[str, Any]
+) -> tuple[Page, str | None]:
+    try:
+        page = await collector.targets.open(tab["url"], TAB_TIMEOUT_S)
+    except TimeoutError:
+        page = await context.new_page()
+        collector.tabs.restored(page, tab)
+        return page, f"no answer within {TAB_TIMEOUT_S:.0f} s"
+    if not page.url.startswith("http"):  # an error page: asked once more, it says why
+        return await _open_tab(collector, page, tab)
+    collector.tabs.restored(page, tab)
+    try:
+        await page.wait_for_load_state("load", timeout=TAB_TIMEOUT_S * 1000)
+        await collector.followed(page)
+        await _scroll(page, tab)
+    except PlaywrightError as error:
+        return page, first_line(error)
+    return page, None
+
+
+async def _open_tab(
+    collector: Collector, page: Page, tab: Mapping[str, Any]
+) -> tuple[Page, str | None]:
     collector.tabs.restored(page, tab)
     await collector.followed(page)
-    url = str(tab.get("url", ""))
-    if not url.startswith(("http://", "https://")):
-        return None
+    if not _is_site(tab):
+        return page, None
     try:
         await collector.seeds.begin_tab(page, tab.get("sessionStorage") or {})
-        await page.goto(url, wait_until="load", timeout=TAB_TIMEOUT_MS)
-        if any(scroll := tab.get("scroll") or [0, 0]):
-            await page.evaluate("([x, y]) => scrollTo(x, y)", scroll)
+        await page.goto(tab["url"], wait_until="load", timeout=TAB_TIMEOUT_S * 1000)
+        await _scroll(page, tab)
     except PlaywrightError as error:
-        return first_line(error)
-    return None
+        return page, first_line(error)
+    return page, None
+
+
+async def _scroll(page: Page, tab: Mapping[str, Any]) -> None:
+    if any(scroll := tab.get("scroll") or [0, 0]):
+        await page.evaluate("([x, y]) => scrollTo(x, y)", scroll)

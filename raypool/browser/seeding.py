@@ -8,22 +8,21 @@ written beside the work.
 
 import asyncio
 import contextlib
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from playwright.async_api import BrowserContext, Page, Route
 from playwright.async_api import Error as PlaywrightError
 
 from raypool import state
-from raypool.browser import library
 from raypool.browser.databases import write_database
 from raypool.browser.documents import Document
 from raypool.browser.failures import first_line
 from raypool.browser.files import write_files
 from raypool.browser.mirror import Mirror
 from raypool.browser.reading import Notes
+from raypool.browser.sown import Sown
 from raypool.browser.stub import Stub
 from raypool.logs import get_logger
 from raypool.state import Area, Kind
@@ -32,8 +31,6 @@ log = get_logger(__name__)
 
 AT_ONCE_S = 1.0
 """So long the first pages wait for databases to be written: what a redirect leads to has them then."""
-SCRIPT_BYTES = 512 * 1024
-"""So much localStorage may be in the script that every document runs; larger ones go with databases."""
 
 
 class Seeds:
@@ -42,6 +39,7 @@ class Seeds:
     Args:
         context: The business's context, no page opened yet.
         mirror: Holds the state.
+        local: The localStorage that goes in by script.
         stub: Opens the documents that databases are written from.
         notes: Takes what could not be put back.
         scripted: Whether pages may run scripts; where they may not ours do not run before them either.
@@ -51,6 +49,7 @@ class Seeds:
         self,
         context: BrowserContext,
         mirror: Mirror,
+        local: Sown,
         stub: Stub,
         notes: Notes,
         *,
@@ -58,11 +57,10 @@ class Seeds:
     ) -> None:
         self._context, self._mirror, self._stub, self._notes = context, mirror, stub, notes
         self._scripted = scripted
-        by_script, rest = _fitting(mirror, SCRIPT_BYTES)
-        self._local = by_script
-        self._sessions: dict[Page, dict[str, dict[str, str]]] = {}
-        stored = mirror.keys(Kind.DATABASE, Kind.FILES) | rest
-        self.pending = stored
+        self._local = local
+        self._sessions: dict[Page, Sown] = {}
+        large = {key for key in mirror.keys(Kind.LOCAL) if key not in local}
+        self.pending = mirror.keys(Kind.DATABASE, Kind.FILES) | large
         """Storage keys whose databases and files are not written yet."""
         self.failed: set[Area] = set()
         """Databases and files that could not be put back: they stay in the state all the same."""
@@ -79,8 +77,7 @@ class Seeds:
 
     async def begin(self) -> None:
         """Make ready for the first page."""
-        if self._local:
-            await self._install(None)
+        await self._install(None)
         if self.pending:
             origins = sorted(set(map(_origin, self.pending)))
             self._gate = re.compile(f"^({'|'.join(map(re.escape, origins))})")
@@ -89,7 +86,7 @@ class Seeds:
     async def begin_tab(self, page: Page, items: Mapping[str, Mapping[str, str]]) -> None:
         """Have a tab find its sessionStorage: *items* by storage key."""
         if kept := {key: dict(values) for key, values in items.items() if values}:
-            self._sessions[page] = kept
+            self._sessions[page] = Sown("session", kept)
             await self._install(page)
 
     async def write(self) -> None:
@@ -114,7 +111,7 @@ class Seeds:
         """
         if self._scripted:
             self._forget(None, self._local, state.key_of(origin))
-            self._forget(page, self._sessions.get(page, {}), state.key_of(origin))
+            self._forget(page, self._sessions.get(page), state.key_of(origin))
 
     def lacks(self, page: Page, key: str) -> bool:
         """Tell whether a document of a tab may be without what was saved of its storage."""
@@ -127,32 +124,32 @@ class Seeds:
 
         Tell whether it lacked anything.
         """
-        sessions = self._sessions.get(document.page, {})
+        sessions = self._sessions.get(document.page)
         local = await self._late(None, document, "local", self._local)
         return await self._late(document.page, document, "session", sessions) or local
 
     async def _late(
-        self, page: Page | None, document: Document, which: str, seeds: dict[str, dict[str, str]]
+        self, page: Page | None, document: Document, which: str, sown: Sown | None
     ) -> bool:
         # Of a frame only the browser knows the storage key; and it may be one that may use no storage.
-        items = seeds.get(document.key)
+        items = sown.of(document.key) if sown else {}
         if not items or not await document.call("fillStorage", which, list(items.items())):
             return False
-        self._forget(page, seeds, document.key)
+        self._forget(page, sown, document.key)
         return True
 
-    def _forget(self, page: Page | None, seeds: dict[str, dict[str, str]], key: str) -> None:
-        if seeds.pop(key, None) is not None:
+    def _forget(self, page: Page | None, sown: Sown | None, key: str) -> None:
+        if sown and sown.drop(key):
             self._install(page)
 
     def _install(self, page: Page | None) -> "asyncio.Future[Any]":
         """Have documents of *page* (None: all) get what is still missing, nothing else."""
-        seeds = _by_origin(self._local if page is None else self._sessions.get(page, {}))
-        local, session = (seeds, {}) if page is None else ({}, seeds)
-        script = f"({library.SEED})({json.dumps(local)}, {json.dumps(session)})"
-        old = self._scripts.pop(page, None)
+        sown = self._local if page is None else self._sessions[page]
+        script, old = sown.script, self._scripts.pop(page, None)
         loop = asyncio.get_running_loop()
-        added = loop.create_task((page or self._context).add_init_script(script)) if seeds else None
+        added = (
+            loop.create_task((page or self._context).add_init_script(script)) if script else None
+        )
         if added:
             self._scripts[page] = added
         return loop.create_task(_exchanged(added, old))
@@ -197,7 +194,7 @@ class Seeds:
         kinds = (Kind.DATABASE, Kind.FILES)
         self.failed |= {area for area in self._mirror.areas(*kinds) if area.key == key}
         if local := self._mirror.items(Area(Kind.LOCAL, key)):
-            self._local[key] = local  # larger than scripts should be, but not lost
+            self._local.put(key, local)  # larger than scripts should be, but not lost
             self._install(None)
 
     async def _fill(self, document: Document, key: str) -> None:
@@ -233,36 +230,6 @@ async def _exchanged(added: "asyncio.Task[Any] | None", old: "asyncio.Task[Any] 
             await added
 
 
-def _fitting(mirror: Mirror, most: int) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """Return the localStorage that a script may hold, small ones first, and the keys of the rest."""
-    areas = sorted(mirror.areas(Kind.LOCAL), key=lambda area: mirror.size([area]))
-    chosen: dict[str, dict[str, str]] = {}
-    for area in areas:
-        most -= mirror.size([area])
-        if most < 0:
-            break
-        chosen[area.key] = mirror.items(area)
-    return chosen, {area.key for area in areas} - chosen.keys()
-
-
 def _origin(key: str) -> str:
     """Return how addresses of a storage key's documents begin."""
     return f"{Area(Kind.LOCAL, key).origin}/"
-
-
-def _by_origin(seeds: Mapping[str, Mapping[str, str]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for key, items in seeds.items():
-        area = Area(Kind.LOCAL, key)
-        top = key.partition("^0")[2] or None
-        found.setdefault(area.origin, []).append(
-            {
-                "top": top,
-                "items": json.dumps(_pairs(items.items())),
-            }
-        )
-    return found
-
-
-def _pairs(items: Iterable[tuple[str, str]]) -> list[list[str]]:
-    return [[name, value] for name, value in items]

@@ -9,7 +9,7 @@ from typing import Any
 from raypool import state
 from raypool.browser import library
 from raypool.browser.busy import BUSY_S, LOOK_EVERY_S, Flood
-from raypool.browser.channels import Channel, FrameChannel, Message
+from raypool.browser.channels import Channel, Message, NestedChannel
 from raypool.browser.documents import Document, Documents, Listener
 from raypool.logs import get_logger
 
@@ -21,7 +21,31 @@ _TELL = "raypoolTell"
 
 async def follow(channel: Channel, page: Any, main_frame: str | None, documents: Documents) -> None:
     """Follow what opens in a page, or (*main_frame* None) in a frame with a process of its own."""
-    await _Tap(channel, page, main_frame, documents).begin()
+    listen(channel, page, main_frame, documents)
+    await equip(channel)
+
+
+def listen(channel: Channel, page: Any, main_frame: str | None, documents: Documents) -> None:
+    """Tell *documents* what a channel tells; see :func:`equip`."""
+    _Tap(channel, page, main_frame, documents).begin()
+
+
+async def equip(channel: Channel) -> None:
+    """Have a page or frame tell what happens in it, from its next document on and in this one."""
+    await asyncio.gather(
+        channel.send("Page.enable"),
+        channel.send("Runtime.enable"),
+        channel.send("DOMStorage.enable"),
+        channel.send("Runtime.addBinding", {"name": _TELL, "executionContextName": WORLD}),
+        channel.send(
+            "Page.addScriptToEvaluateOnNewDocument",
+            {"source": library.OBSERVER, "worldName": WORLD, "runImmediately": True},
+        ),
+        channel.send(
+            "Target.setAutoAttach",
+            {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": False},
+        ),
+    )
 
 
 class _Tap:
@@ -32,14 +56,14 @@ class _Tap:
     ) -> None:
         self._channel, self._page, self._main = channel, page, main_frame
         self._documents = documents
-        self._frames: dict[str, FrameChannel] = {}
+        self._frames: dict[str, NestedChannel] = {}
         self._tracked: set[str] = set()
         self._worlds: set[int] = set()
         self._flood = Flood()
         self._busy_until = 0.0
         """Until when documents are looked at; 0: their items are told."""
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         for event, handler in {
             "Runtime.executionContextCreated": self._context_created,
             "Runtime.executionContextDestroyed": self._context_destroyed,
@@ -56,21 +80,6 @@ class _Tap:
             "Target.detachedFromTarget": self._detached,
         }.items():
             self._channel.on(event, handler)
-        send = self._channel.send
-        await asyncio.gather(
-            send("Page.enable"),
-            send("Runtime.enable"),
-            send("DOMStorage.enable"),
-            send("Runtime.addBinding", {"name": _TELL, "executionContextName": WORLD}),
-            send(
-                "Page.addScriptToEvaluateOnNewDocument",
-                {"source": library.OBSERVER, "worldName": WORLD, "runImmediately": True},
-            ),
-            send(
-                "Target.setAutoAttach",
-                {"autoAttach": True, "waitForDebuggerOnStart": False, "flatten": False},
-            ),
-        )
 
     @property
     def _listener(self) -> Listener:
@@ -160,7 +169,7 @@ class _Tap:
 
     def _attached(self, event: Message) -> None:
         if event["targetInfo"]["type"] == "iframe":
-            channel = self._frames[event["sessionId"]] = FrameChannel(
+            channel = self._frames[event["sessionId"]] = NestedChannel(
                 self._channel, event["sessionId"]
             )
             self._give(follow(channel, self._page, None, self._documents))
