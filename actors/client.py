@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import ray
@@ -22,10 +22,19 @@ PING_TIMEOUT_S = 5.0
 
 
 class RayFleet:
-    """Calls into the fleet. Any call makes the supervisor again if it is missing."""
+    """Calls into the fleet. Any call makes the supervisor again if it is missing.
 
-    def __init__(self, settings: Settings, keyring: Keyring) -> None:
-        self._settings, self._keyring = settings, keyring
+    Args:
+        settings: Of the fleet.
+        keyring: Its keys.
+        ended: Done when the fleet has ended; calls fail then. A driver of a Ray that is gone hears
+            nothing of it otherwise: Ray ends its process, after 60 s (2.60).
+    """
+
+    def __init__(
+        self, settings: Settings, keyring: Keyring, ended: "asyncio.Future[None] | None" = None
+    ) -> None:
+        self._settings, self._keyring, self._ended = settings, keyring, ended
         self._handles: dict[str, ActorHandle[Any]] = {}
 
     async def ready(self, business_id: str, timeout: float) -> None:
@@ -107,10 +116,13 @@ class RayFleet:
         Looking must not start anything: a fleet that was taken down stays down.
         """
         try:
-            supervisor = await asyncio.to_thread(_supervisor, self._settings)
-            seen: list[dict[str, Any]] = await _awaited(supervisor.overview.remote())
+            return await self._unless_ended(self._overview())
         except (ValueError, RayActorError):
             return []
+
+    async def _overview(self) -> list[dict[str, Any]]:
+        supervisor = await asyncio.to_thread(_supervisor, self._settings)
+        seen: list[dict[str, Any]] = await _awaited(supervisor.overview.remote())
         return seen
 
     async def close(self, timeout: float) -> list[dict[str, Any]]:
@@ -125,8 +137,7 @@ class RayFleet:
 
     async def _in_actor(self, business_id: str, call: Callable[[ActorHandle[Any]], Any]) -> Any:
         try:
-            actor = await self._actor(business_id)
-            return calls.unpack_reply(await _awaited(call(actor)))
+            return calls.unpack_reply(await self._unless_ended(self._asked(business_id, call)))
         except ValueError as error:  # Ray's word for a name that nobody has
             raise create_error(
                 ErrorCodes.BROWSER_INSTANCE_NOT_READY, f"{business_id} has no instance now"
@@ -134,6 +145,9 @@ class RayFleet:
         except RayActorError as error:
             self._handles.pop(business_id, None)
             raise lost(error) from error
+
+    async def _asked(self, business_id: str, call: Callable[[ActorHandle[Any]], Any]) -> Any:
+        return await _awaited(call(await self._actor(business_id)))
 
     async def _actor(self, business_id: str) -> ActorHandle[Any]:
         _still_connected()
@@ -146,7 +160,7 @@ class RayFleet:
     async def _supervised(self, call: Callable[[ActorHandle[Any]], Any]) -> Any:
         for _ in range(10):
             try:
-                return await self._watched(call)
+                return await self._unless_ended(self._watched(call))
             except (ActorDiedError, ActorUnavailableError):
                 await asyncio.sleep(0.5)  # Ray restarts it, or the next round makes it again
         raise create_error(
@@ -165,6 +179,24 @@ class RayFleet:
             if not ended:
                 await asyncio.to_thread(ray.kill, supervisor, no_restart=False)
         return answer.result()
+
+    async def _unless_ended(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._ended is None:
+            return await work
+        task = asyncio.ensure_future(work)
+        try:
+            either: set[asyncio.Future[Any]] = {task, self._ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            task.cancel()
+        if task.done():
+            return task.result()
+        raise create_error(
+            ErrorCodes.NETWORK_RAY_UNREACHABLE,
+            "the local fleet has ended: its Ray or its host died, or somebody took it down",
+            recovery="Close the pool and call raypool.connect() again: it starts the fleet anew, "
+            "each session from its last checkpoint.",
+        )
 
     async def _supervisor(self) -> ActorHandle[Any]:
         return await asyncio.to_thread(ensure_supervisor, self._settings, self._keyring)

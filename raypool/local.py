@@ -5,6 +5,7 @@ A driver is a member for as long as its connection is open, so that even a SIGKI
 seen by the host, which brings the fleet down in order when the last member is gone.
 """
 
+import asyncio
 import hashlib
 import json
 import pickle
@@ -92,6 +93,22 @@ class Member:
         self._connection.settimeout(timeout)
         send(self._connection, json.dumps({"request": request}).encode())
         return calls.unpack_reply(receive(self._connection))
+
+    def ended(self) -> "asyncio.Future[None]":
+        """Return a future of the running loop that is done when the host is gone. Cancel it to leave.
+
+        The host says nothing unless it is asked: what is there to be read is the end.
+        """
+        loop, number = asyncio.get_running_loop(), self._connection.fileno()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def gone() -> None:
+            loop.remove_reader(number)
+            if not future.done():
+                future.set_result(None)
+
+        loop.add_reader(number, gone)
+        return future
 
     def close(self) -> None:
         """Leave without waiting."""

@@ -15,6 +15,9 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 
 from raypool.config import Settings
 from raypool.errors import ErrorCodes, create_error
+from raypool.logs import get_logger
+
+log = get_logger(__name__)
 
 JOIN_TIMEOUT_S = 30.0
 KNOCK_TIMEOUT_S = 5.0
@@ -116,6 +119,9 @@ def _init_driver(settings: Settings, token_file: Path | None) -> None:
         _use_token(token_file)
     # Connecting from a thread leaves the script's own signal handlers alone; Ray warns that it does.
     logging.getLogger("ray._private.worker").addFilter(_about_signals)
+    # What Ray has to say of its cluster it prints, 40 lines where a raylet died (2.60; not a setting):
+    # the standard output of a script is the script's own.
+    ray._private.worker.print_to_stdstream = _log_of_ray  # noqa: SLF001
     try:
         ray.init(
             address=address,
@@ -176,6 +182,10 @@ def _use_token(file: Path) -> None:
     # again (ray/_private/authentication/authentication_token_setup.py, 2.60).
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _log_of_ray(data: Any, ignore_prefix: bool) -> None:  # noqa: ARG001 -- as Ray calls it
+    log.warning("Ray says", what=_first_line("\n".join(data["lines"])))
 
 
 def _about_signals(record: logging.LogRecord) -> bool:

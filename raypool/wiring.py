@@ -72,24 +72,30 @@ async def _connected(settings: Settings, say: Say) -> AsyncPool:
             recovery="Set REDIS_URL to a Redis that every node reaches, or unset "
             "RAYPOOL_RAY_ADDRESS for a local fleet.",
         )
-    return await _attached(settings, None, _nothing)
+    return await _attached(settings, None, None, _nothing)
 
 
 async def _local(settings: Settings, say: Say) -> AsyncPool:
     member, fleet = await asyncio.to_thread(local.join, settings, say)
 
+    ended = member.ended()
+
     async def left() -> None:
+        ended.cancel()
         _report(await asyncio.to_thread(local.leave, member))
 
     try:
-        return await _attached(fleet, FleetPaths.of(settings).ray_token, left)
+        return await _attached(fleet, FleetPaths.of(settings).ray_token, ended, left)
     except BaseException:
         member.close()
         raise
 
 
 async def _attached(
-    settings: Settings, ray_token: Path | None, left: Callable[[], Awaitable[None]]
+    settings: Settings,
+    ray_token: Path | None,
+    ended: "asyncio.Future[None] | None",
+    left: Callable[[], Awaitable[None]],
 ) -> AsyncPool:
     keyring, _ = keyring_for(settings, embedded=False)
     manager = RedisSessionManager(settings, keyring)
@@ -104,7 +110,7 @@ async def _attached(
             await asyncio.to_thread(rays.leave)
         await left()
 
-    return AsyncPool(manager, RayFleet(settings, keyring), settings, close)
+    return AsyncPool(manager, RayFleet(settings, keyring, ended), settings, close)
 
 
 def _report(unsaved: list[dict[str, Any]]) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,24 @@ with raypool.connect() as pool:
     (seen,) = pool.instances()
     say(phase=seen.phase, sign_in=seen.sign_in, business=seen.business_id)
     say(who=pool.run(seen.business_id, flows.who, sys.argv[1]))
+"""
+
+GOES_ON = """
+from raypool.errors import InstanceLost, InstanceNotReady, NetworkError
+business, url, email, password = sys.argv[1:]
+with raypool.connect() as pool:
+    pool.get_or_create_instance(business, email=email, probe=raypool.Probe(cookie="session"))
+    say(who=pool.run(business, sign_in, url, {email: password}))
+    while True:
+        try:
+            pool.run(business, flows.who, url)
+        except NetworkError as error:
+            trouble(error)
+            break
+        except (InstanceLost, InstanceNotReady):
+            time.sleep(0.1)
+with raypool.connect() as pool:
+    say(who=pool.run(business, flows.who, url))
 """
 
 
@@ -274,4 +293,20 @@ def test_a_fleet_whose_ray_died_goes_down_and_comes_back(own: Own, name: str) ->
         assert second.hear() == seen
         assert second.hear() == {"who": own.email}
         assert second.end() == 0
+    until(own.is_down, "the fleet is down", 10)
+
+
+def test_a_script_whose_ray_died_hears_of_it_and_goes_on(own: Own) -> None:
+    """Ray alone lets its calls hang, and ends the script after a minute."""
+    with script(GOES_ON, own.env, *own.account) as goes_on:
+        assert goes_on.hear() == {"who": own.email}
+        (raylet,) = [p for p in own.tree() if psutil.Process(p).name() == "raylet"]
+        kill(raylet)
+        began = time.monotonic()
+        trouble = goes_on.hear()
+        assert time.monotonic() - began < 30
+        assert trouble["code"] == "NETWORK_RAY_UNREACHABLE"
+        assert "connect() again" in trouble["recovery"]
+        assert goes_on.hear() == {"who": own.email}
+        assert goes_on.end() == 0
     until(own.is_down, "the fleet is down", 10)
