@@ -264,9 +264,14 @@ class Collector:
             _, still = await asyncio.wait(late, timeout=FOLLOW_TIMEOUT_S)
             self._hanging = {task for task in self._hanging | still if not task.done()}
 
-    async def _read_gone(self) -> None:
+    async def settle(self) -> None:
+        """Read what the first pages stored, where they left before they were followed."""
+        async with self._turn:
+            await self._read_gone(but={state.key_of(_origin(page.url)) for page in self.pages})
+
+    async def _read_gone(self, but: Collection[str] = ()) -> None:
         """Read what was open, and is not any more."""
-        due = (self._missed | self._gone) - self.seeds.pending
+        due = (self._missed | self._gone) - self.seeds.pending - set(but)
         for key in self._missed & due:
             self._databases.doubt(key)
         self._missed -= due

@@ -125,7 +125,8 @@ class LiveBrowser:
         try:
             self._active = await open_tabs(self.context, self._collector, parts, warnings)
         except PlaywrightError as error:
-            raise (unfit if self.browser.is_connected() else start_failed)(error) from error
+            alive = self.browser.is_connected() and living([self.browser_pid])
+            raise (unfit if alive else start_failed)(error) from error
 
     async def bind(self, host: str) -> str:
         """Return an endpoint for :func:`raypool.browser.remote.connect_remote`. Idempotent.

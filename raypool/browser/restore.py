@@ -75,6 +75,7 @@ async def open_tabs(
     if len(made) < len(tabs):
         opening.append(_open_there(context, collector, tabs[-1]))
     opened = await asyncio.gather(*opening)
+    await collector.settle()
     pending = {}
     for (page, problem), tab in zip(opened, tabs, strict=True):
         if problem:
@@ -102,7 +103,7 @@ async def _open_there(
     except TimeoutError:
         page = await context.new_page()
         collector.tabs.restored(page, tab)
-        return page, f"no answer within {TAB_TIMEOUT_S:.0f} s"
+        return page, f"no answer in {TAB_TIMEOUT_S:.0f} s"
     if not page.url.startswith("http"):  # an error page: asked once more, it says why
         return await _open_tab(collector, page, tab)
     collector.tabs.restored(page, tab)

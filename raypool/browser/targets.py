@@ -1,4 +1,4 @@
-"""Pages that begin at an address, and are heard from before their first script."""
+"""Pages that begin at an address."""
 
 import asyncio
 import contextlib

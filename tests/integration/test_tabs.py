@@ -1,0 +1,146 @@
+"""The saved tabs come back, each at its address; what is wrong with one costs that one only."""
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+import pytest
+
+from raypool import state
+from raypool.browser import restore
+from raypool.browser.live import LiveBrowser, launch
+from raypool.browser.processes import InstanceDirectory
+from raypool.errors import BrowserError
+from raypool.spec import SessionSpec
+from tests.integration.browsers import private_directory
+from tests.integration.pages import Pages
+from tests.integration.scripts import closed_port
+
+HOP = b"""<!doctype html><script>
+  localStorage.setItem('at first', 'stored');
+  location.replace(location.hash.slice(1));
+</script>"""
+_tokens = itertools.count(1)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = HOP if self.path == "/hop" else b"<!doctype html><title>page</title>page"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def pages() -> Iterator[Pages]:
+    """A site, one of whose pages leaves with its first script."""
+    with Pages(_Handler) as pages:
+        yield pages
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a site that takes requests and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://localhost:{server.getsockname()[1]}"
+
+
+def tabs(*urls: str) -> dict[str, bytes]:
+    """Return the part of these tabs, nothing in them."""
+    made = [{"url": url, "scroll": [0, 0], "sessionStorage": {}} for url in urls]
+    return {state.TABS: state.encode({"active": 0, "tabs": made})}
+
+
+@asynccontextmanager
+async def started(kind: str = "headless_shell") -> AsyncIterator[LiveBrowser]:
+    """Give the block a browser without tabs; nothing of it is left."""
+    with private_directory():
+        directory = InstanceDirectory("tabs", next(_tokens))
+        live, _ = await launch(SessionSpec(browser=kind), directory, {}, lambda _: None)
+        try:
+            yield live
+        finally:
+            await live.close()
+            directory.kill_browser()
+            assert directory.wait_gone(10)
+            directory.remove()
+
+
+async def urls(live: LiveBrowser) -> list[str]:
+    """Return where the tabs are, as they would be saved."""
+    parts = (await live.collect(everything=True)).parts
+    return [tab["url"] for tab in state.decode(state.TABS, parts[state.TABS])["tabs"]]
+
+
+@pytest.mark.parametrize("kind", ["headless_shell", "chromium"])
+async def test_tabs_come_back_in_order(kind: str, pages: Pages) -> None:
+    """Several at once, whichever is there first."""
+    saved = [f"{pages.url}/{number}" for number in range(4)]
+    async with started(kind) as live:
+        await live.open_tabs(tabs(*saved), warnings := [])
+        assert [page.url for page in live.context.pages] == saved
+        assert await urls(live) == saved
+        assert not warnings
+
+
+@pytest.mark.parametrize("kind", ["headless_shell", "chromium"])
+async def test_what_a_restored_tab_stores_before_it_leaves_is_known(
+    kind: str, pages: Pages
+) -> None:
+    """Its first script stores something and goes elsewhere; maybe before anybody listens."""
+    other = f"http://other.localhost:{pages.port}/"
+    async with started(kind) as live:
+        await live.open_tabs(tabs(f"{pages.url}/hop#{other}"), warnings := [])
+        page = await live.page()
+        await page.wait_for_url(other)
+        found = await live.collect(everything=False)  # nothing is looked for
+        assert b"at first" in found.parts[f"local:{pages.url}/#0/1"]
+        assert not warnings
+
+
+async def test_a_tab_says_why_its_site_does_not_answer() -> None:
+    """And the business stays where it was."""
+    down = f"http://localhost:{closed_port()}/inbox"
+    async with started() as live:
+        await live.open_tabs(tabs(down), warnings := [])
+        (warning,) = warnings
+        assert "ERR_CONNECTION_REFUSED" in warning
+        assert await urls(live) == [down]
+
+
+async def test_a_tab_whose_site_is_silent_is_not_waited_for_long(
+    silent: str, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One empty page stands for it, and it is tried again with the next browser."""
+    monkeypatch.setattr(restore, "TAB_TIMEOUT_S", 1.0)
+    saved = [f"{pages.url}/up", f"{silent}/inbox"]
+    async with started() as live:
+        await live.open_tabs(tabs(*saved), warnings := [])
+        assert warnings == [f"tab {silent.removeprefix('http://')} did not open: no answer in 1 s"]
+        assert await urls(live) == saved
+        assert [page.url for page in live.context.pages] == [saved[0], "about:blank"]
+
+
+async def test_a_browser_that_dies_while_a_tab_opens_is_not_waited_for(silent: str) -> None:
+    """The site never answers, and Chromium is killed meanwhile."""
+    async with started() as live:
+        opening = asyncio.ensure_future(live.open_tabs(tabs(f"{silent}/inbox"), []))
+        await asyncio.sleep(1)
+        assert not opening.done()
+        began = time.monotonic()
+        os.kill(live.browser_pid, signal.SIGKILL)
+        with pytest.raises(BrowserError):
+            await opening
+        assert time.monotonic() - began < 5
