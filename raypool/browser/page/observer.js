@@ -1,7 +1,7 @@
 // Tells of what no event of the browser tells: that the page's network was used (cookies may have
 // changed then), that it was scrolled, and what it leaves behind when it goes elsewhere. Runs in every
 // document before its own scripts, in a world of its own: the page sees nothing of it.
-const EVERY_MS = 30;
+const EVERY_MS = 100;
 let told = -Infinity, due = 0;
 const tell = () => {
   told = performance.now();
