@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import raypool
-from benchmarks import idle, passes, peers, saves, state
+from benchmarks import idle, large, passes, peers, saves, state
 from benchmarks.result import Result, compare
 from raypool import logs
 from raypool.config import Settings
@@ -82,7 +82,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="raypool-bench-") as directory, DemoSite() as site:
         home = Path(directory)
         results = measure(home, site.url) + passes.rows(home) + saves.rows(home)
-        results += state.rows(home) + idle.rows(home)
+        results += state.rows(home) + large.rows(home) + idle.rows(home)
     table = Table("name", "raypool", "peer", "peer's", "ratio", "runs")
     for r in results:
         table.add_row(r.name, f"{r.value:g} {r.unit}", r.peer, f"{r.peer_value:g} {r.unit}",
