@@ -95,20 +95,24 @@ class Member:
         return calls.unpack_reply(receive(self._connection))
 
     def ended(self) -> "asyncio.Future[None]":
-        """Return a future of the running loop that is done when the host is gone. Cancel it to leave.
+        """Return a future of the running loop that is done when the host is gone.
 
-        The host says nothing unless it is asked: what is there to be read is the end.
+        The host says nothing unless it is asked: what is there to be read is the end. Call
+        :meth:`overlook` before the connection is asked or closed.
         """
-        loop, number = asyncio.get_running_loop(), self._connection.fileno()
+        loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
         def gone() -> None:
-            loop.remove_reader(number)
-            if not future.done():
-                future.set_result(None)
+            self.overlook()
+            future.set_result(None)
 
-        loop.add_reader(number, gone)
+        loop.add_reader(self._connection, gone)
         return future
+
+    def overlook(self) -> None:
+        """Look for the end of the host no more. Idempotent."""
+        asyncio.get_running_loop().remove_reader(self._connection)
 
     def close(self) -> None:
         """Leave without waiting."""

@@ -77,16 +77,16 @@ async def _connected(settings: Settings, say: Say) -> AsyncPool:
 
 async def _local(settings: Settings, say: Say) -> AsyncPool:
     member, fleet = await asyncio.to_thread(local.join, settings, say)
-
     ended = member.ended()
 
     async def left() -> None:
-        ended.cancel()
+        member.overlook()
         _report(await asyncio.to_thread(local.leave, member))
 
     try:
         return await _attached(fleet, FleetPaths.of(settings).ray_token, ended, left)
     except BaseException:
+        member.overlook()
         member.close()
         raise
 

@@ -107,8 +107,7 @@ class Collector:
         """Follow every page from now on. Call it before the first is opened."""
         await self._others.restore()
         self._context.on("page", self._page_opened)
-        self.targets.begin()
-        await self.seeds.begin()
+        await asyncio.gather(self.targets.begin(), self.seeds.begin())
 
     def end(self) -> None:
         """Stop what goes on beside."""
@@ -210,9 +209,9 @@ class Collector:
         self.changed.set()
 
     async def followed(self, page: Page) -> None:
-        """Return when nothing that opens in a page escapes any more."""
+        """Return when nothing that opens in a page escapes any more, or when it hangs."""
         if following := self._following.get(page):  # else it is closed already
-            await asyncio.wait({following})
+            await asyncio.wait({following}, timeout=FOLLOW_TIMEOUT_S)
 
     async def _follow(self, page: Page) -> None:
         session = await self._context.new_cdp_session(page)

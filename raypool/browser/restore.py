@@ -68,11 +68,12 @@ async def open_tabs(
     """
     saved = state.decode(state.TABS, parts[state.TABS]) if state.TABS in parts else {}
     tabs = saved.get("tabs") or [{"url": "about:blank"}]
-    empty = tabs[:-1] if _begins_there(tabs[-1]) else tabs  # a page is listed when it is there
+    begins_there = collector.targets.usable and _needs_nothing_before(tabs[-1])
+    empty = tabs[:-1] if begins_there else tabs  # the last: a page is listed when it is there
     made = [await context.new_page() for _ in empty]
     await collector.seeds.write()
     opening = [_open_tab(collector, page, tab) for page, tab in zip(made, tabs, strict=False)]
-    if len(made) < len(tabs):
+    if begins_there:
         opening.append(_open_there(context, collector, tabs[-1]))
     opened = await asyncio.gather(*opening)
     await collector.settle()
@@ -86,8 +87,8 @@ async def open_tabs(
     return opened[max(active, 0)][0]
 
 
-def _begins_there(tab: Mapping[str, Any]) -> bool:
-    """Tell whether a tab's page may begin at its address: it has nothing that must be there before."""
+def _needs_nothing_before(tab: Mapping[str, Any]) -> bool:
+    """Tell whether a tab's page may begin at its address."""
     return _is_site(tab) and not any((tab.get("sessionStorage") or {}).values())
 
 
@@ -100,10 +101,10 @@ async def _open_there(
 ) -> tuple[Page, str | None]:
     try:
         page = await collector.targets.open(tab["url"], TAB_TIMEOUT_S)
-    except TimeoutError:
+    except (TimeoutError, PlaywrightError) as error:
         page = await context.new_page()
         collector.tabs.restored(page, tab)
-        return page, f"no answer in {TAB_TIMEOUT_S:.0f} s"
+        return page, first_line(error)
     if not page.url.startswith("http"):  # an error page: asked once more, it says why
         return await _open_tab(collector, page, tab)
     collector.tabs.restored(page, tab)

@@ -41,6 +41,9 @@ class Targets:
     A page that is empty first, as ``context.new_page()`` makes it, is there when Chromium has made two
     documents for it, one after the other; here it makes one.
 
+    The headless shell holds such a page until Playwright has given it its options, scripts and routes.
+    Full Chromium does not: eight of eight first scripts ran without them.
+
     Args:
         cdp: A session with the browser itself.
         context_id: The context's id in CDP.
@@ -50,15 +53,19 @@ class Targets:
         self._cdp, self._browser, self._context_id = cdp, PageChannel(cdp), context_id
         self._targets: dict[str, Target] = {}
         """By the id of our session with them."""
+        self.usable = False
+        """Whether this browser holds them; see above."""
         self._events = {
             "Target.receivedMessageFromTarget": self._received,
             "Target.detachedFromTarget": self._detached,
         }
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Listen to them."""
         for event, handler in self._events.items():
             self._cdp.on(event, handler)
+        product = (await self._cdp.send("Browser.getVersion"))["product"]
+        self.usable = product.startswith("HeadlessChrome/")
 
     def end(self) -> None:
         """Listen no more, and wait for none: the session with the browser outlives the context."""
@@ -78,10 +85,10 @@ class Targets:
         try:
             async with asyncio.timeout(timeout):
                 return await target.page
-        except TimeoutError:
+        except TimeoutError as error:
             with contextlib.suppress(PlaywrightError):
                 await self._cdp.send("Target.closeTarget", {"targetId": target.target_id})
-            raise
+            raise TimeoutError(f"no answer in {timeout:.0f} s") from error
 
     def expected(self, target_id: str) -> Target | None:
         """Return the target of a page that :meth:`open` waits for; None if it is none of them."""

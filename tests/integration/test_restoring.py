@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -12,6 +12,7 @@ from raypool import state
 from raypool.state import Area, Buckets, Kind
 from tests.integration.browsers import Owner, owned
 from tests.integration.pages import Pages
+from tests.integration.saved import everything, local
 
 AT_FIRST = b"""<!doctype html><script>
   // What the first script of this document finds.
@@ -66,34 +67,6 @@ def pages() -> Iterator[Pages]:
 def kind(request: pytest.FixtureRequest) -> str:
     """Both browsers."""
     return str(request.param)
-
-
-def local(origin: str, **items: str) -> dict[str, bytes]:
-    """Return the parts of an origin's localStorage."""
-    return _spread(Area(Kind.LOCAL, state.key_of(origin)), items)
-
-
-def database(origin: str, *tokens: str) -> dict[str, bytes]:
-    """Return the parts of an origin's database."""
-    key = state.key_of(origin)
-    store = {"name": "tokens", "keyPath": None, "autoIncrement": False, "indexes": []}
-    records = {json.dumps(number): token for number, token in enumerate(tokens)}
-    shape = state.encode({"version": 4, "stores": [store]})
-    return {
-        Area(Kind.DATABASE, key, "db").name: shape,
-        **_spread(Area(Kind.RECORDS, key, "db", "tokens"), records),
-    }
-
-
-def _spread(area: Area, items: Mapping[str, Any]) -> dict[str, bytes]:
-    buckets = Buckets(area.name)
-    buckets.replace(items)
-    return buckets.parts
-
-
-def everything(origin: str) -> dict[str, bytes]:
-    """Return parts with some of all that is seeded."""
-    return local(origin, a="1") | database(origin, "x", "y")
 
 
 WHOLE = {"local": [["a", "1"]], "session": [], "databases": ["db", 4, ["x", "y"]]}

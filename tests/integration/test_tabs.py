@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
+import json
 import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -14,25 +15,36 @@ from typing import Any
 import pytest
 
 from raypool import state
-from raypool.browser import restore
+from raypool.browser import restore, seeding
 from raypool.browser.live import LiveBrowser, launch
 from raypool.browser.processes import InstanceDirectory
 from raypool.errors import BrowserError
 from raypool.spec import SessionSpec
 from tests.integration.browsers import private_directory
 from tests.integration.pages import Pages
+from tests.integration.saved import everything, tabs
 from tests.integration.scripts import closed_port
 
+AT_FIRST = b"""<!doctype html><script>
+  const found = [Object.entries(localStorage), [], navigator.userAgent, innerWidth];
+  indexedDB.databases().then((all) => {
+    found[1] = all.map((database) => database.name);
+    document.title = JSON.stringify(found);
+  });
+</script>"""
 HOP = b"""<!doctype html><script>
   localStorage.setItem('at first', 'stored');
   location.replace(location.hash.slice(1));
 </script>"""
+_asked: dict[str, str | None] = {}
 _tokens = itertools.count(1)
 
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = HOP if self.path == "/hop" else b"<!doctype html><title>page</title>page"
+        plain = b"<!doctype html><title>page</title>page"
+        body = {"/hop": HOP, "/shows": AT_FIRST}.get(self.path, plain)
+        _asked[self.path] = self.headers.get("X-Kept")
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -57,18 +69,17 @@ def silent() -> Iterator[str]:
         yield f"http://localhost:{server.getsockname()[1]}"
 
 
-def tabs(*urls: str) -> dict[str, bytes]:
-    """Return the part of these tabs, nothing in them."""
-    made = [{"url": url, "scroll": [0, 0], "sessionStorage": {}} for url in urls]
-    return {state.TABS: state.encode({"active": 0, "tabs": made})}
-
-
 @asynccontextmanager
-async def started(kind: str = "headless_shell") -> AsyncIterator[LiveBrowser]:
+async def started(
+    kind: str = "headless_shell", parts: Mapping[str, bytes] | None = None, **context: Any
+) -> AsyncIterator[LiveBrowser]:
     """Give the block a browser without tabs; nothing of it is left."""
     with private_directory():
-        directory = InstanceDirectory("tabs", next(_tokens))
-        live, _ = await launch(SessionSpec(browser=kind), directory, {}, lambda _: None)
+        directory, spec = (
+            InstanceDirectory("tabs", next(_tokens)),
+            SessionSpec(browser=kind, context=context),
+        )
+        live, _ = await launch(spec, directory, parts or {}, lambda _: None)
         try:
             yield live
         finally:
@@ -92,6 +103,27 @@ async def test_tabs_come_back_in_order(kind: str, pages: Pages) -> None:
         await live.open_tabs(tabs(*saved), warnings := [])
         assert [page.url for page in live.context.pages] == saved
         assert await urls(live) == saved
+        assert not warnings
+
+
+@pytest.mark.parametrize("kind", ["headless_shell", "chromium"])
+async def test_a_restored_tab_is_equipped_before_its_first_request(
+    kind: str, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That has the headers of its context; its first script finds all storage, slow databases too."""
+    monkeypatch.setattr(seeding, "AT_ONCE_S", 0.0)  # so that the page waits at the gate
+    parts = tabs(f"{pages.url}/shows") | everything(pages.url)
+    options = {
+        "user_agent": "kept", "viewport": {"width": 777, "height": 500},
+        "extra_http_headers": {"X-Kept": "yes"},
+    }  # fmt: skip
+    async with started(kind, parts, **options) as live:
+        await live.open_tabs(parts, warnings := [])
+        page = await live.page()
+        await page.wait_for_function("document.title.startsWith('[')")
+        found = json.loads(await page.title())
+        assert found == [[["a", "1"]], ["db"], "kept", 777]
+        assert _asked["/shows"] == "yes"
         assert not warnings
 
 
