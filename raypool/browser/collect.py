@@ -107,7 +107,8 @@ class Collector:
         """Follow every page from now on. Call it before the first is opened."""
         await self._others.restore()
         self._context.on("page", self._page_opened)
-        await asyncio.gather(self.targets.begin(), self.seeds.begin())
+        self.targets.begin()
+        await self.seeds.begin()
 
     def end(self) -> None:
         """Stop what goes on beside."""
@@ -214,14 +215,12 @@ class Collector:
             await asyncio.wait({following}, timeout=FOLLOW_TIMEOUT_S)
 
     async def _follow(self, page: Page) -> None:
-        session = await self._context.new_cdp_session(page)
-        channel: Channel = PageChannel(session)
+        channel: Channel = PageChannel(await self._context.new_cdp_session(page))
         target_id = (await channel.send("Target.getTargetInfo"))["targetInfo"]["targetId"]
         if target := self.targets.expected(target_id):
-            channel = target.channel
+            channel = target.channel  # the other session stays, unused: it costs less than its end
             listen(channel, page, target_id, self.documents)
             target.hand_over(page)
-            self._give(session.detach())
             await target.equipped
         else:
             await follow(channel, page, target_id, self.documents)

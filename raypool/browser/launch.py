@@ -1,5 +1,6 @@
 """Start driver and Chromium, together and with nothing of ours inside them."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ class Started:
     cdp: CDPSession
     driver_pid: int
     browser_pid: int
+    is_shell: bool
+    """Whether it is the headless shell, not full Chromium."""
 
 
 async def start(
@@ -52,12 +55,12 @@ async def start(
     try:
         browser = await _launch_chromium(playwright, spec, directory, executable, warnings)
         cdp = await browser.new_browser_cdp_session()
-        browser_pid = await _browser_pid(cdp)
+        browser_pid, is_shell = await asyncio.gather(_browser_pid(cdp), _is_shell(cdp))
     except PlaywrightError as error:
         await playwright.stop()
         raise start_failed(error) from error
     directory.record(driver_pid=driver_pid, browser_pid=browser_pid)
-    return Started(playwright, browser, cdp, driver_pid, browser_pid)
+    return Started(playwright, browser, cdp, driver_pid, browser_pid, is_shell)
 
 
 @contextlib.contextmanager
@@ -121,3 +124,8 @@ def _environment(directory: InstanceDirectory) -> dict[str, str | float | bool]:
 async def _browser_pid(cdp: CDPSession) -> int:
     processes = (await cdp.send("SystemInfo.getProcessInfo"))["processInfo"]
     return next(int(p["id"]) for p in processes if p["type"] == "browser")
+
+
+async def _is_shell(cdp: CDPSession) -> bool:
+    product: str = (await cdp.send("Browser.getVersion"))["product"]
+    return product.startswith("HeadlessChrome/")  # its user agent says so with full Chromium too

@@ -123,7 +123,9 @@ class LiveBrowser:
             BrowserError: It died meanwhile.
         """
         try:
-            self._active = await open_tabs(self.context, self._collector, parts, warnings)
+            self._active = await open_tabs(
+                self.context, self._collector, parts, warnings, is_shell=self._parts.is_shell
+            )
         except PlaywrightError as error:
             alive = self.browser.is_connected() and living([self.browser_pid])
             raise (unfit if alive else start_failed)(error) from error

@@ -59,16 +59,28 @@ def _param(cookie: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def open_tabs(
-    context: BrowserContext, collector: Collector, parts: Mapping[str, bytes], warnings: list[str]
+    context: BrowserContext,
+    collector: Collector,
+    parts: Mapping[str, bytes],
+    warnings: list[str],
+    *,
+    is_shell: bool,
 ) -> Page:
     """Open the saved tabs in order and return the active page.
 
     A page that could not be brought to its address keeps it all the same: a site that is down now must
     not make the business forget where it was.
+
+    Args:
+        context: No page opened yet.
+        collector: Follows its pages.
+        parts: The saved state.
+        warnings: Takes what did not open.
+        is_shell: Whether the browser is the headless shell; see :class:`.targets.Targets`.
     """
     saved = state.decode(state.TABS, parts[state.TABS]) if state.TABS in parts else {}
     tabs = saved.get("tabs") or [{"url": "about:blank"}]
-    begins_there = collector.targets.usable and _needs_nothing_before(tabs[-1])
+    begins_there = is_shell and _needs_nothing_before(tabs[-1])
     empty = tabs[:-1] if begins_there else tabs  # the last: a page is listed when it is there
     made = [await context.new_page() for _ in empty]
     await collector.seeds.write()

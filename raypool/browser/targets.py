@@ -53,19 +53,15 @@ class Targets:
         self._cdp, self._browser, self._context_id = cdp, PageChannel(cdp), context_id
         self._targets: dict[str, Target] = {}
         """By the id of our session with them."""
-        self.usable = False
-        """Whether this browser holds them; see above."""
         self._events = {
             "Target.receivedMessageFromTarget": self._received,
             "Target.detachedFromTarget": self._detached,
         }
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
         """Listen to them."""
         for event, handler in self._events.items():
             self._cdp.on(event, handler)
-        product = (await self._cdp.send("Browser.getVersion"))["product"]
-        self.usable = product.startswith("HeadlessChrome/")
 
     def end(self) -> None:
         """Listen no more, and wait for none: the session with the browser outlives the context."""
