@@ -13,12 +13,13 @@ from actors.names import SUPERVISOR, business_actor
 from actors.runtime import HEAD, lost
 from raypool import calls, context
 from raypool.config import Settings
-from raypool.errors import ErrorCodes, create_error
+from raypool.errors import ErrorCodes, NetworkError, create_error
 from raypool.store.crypto import Keyring
 
 T = TypeVar("T")
 PING_EVERY_S = 3.0
 PING_TIMEOUT_S = 5.0
+DESCRIBE_TIMEOUT_S = 2.0
 
 
 class RayFleet:
@@ -36,6 +37,20 @@ class RayFleet:
     ) -> None:
         self._settings, self._keyring, self._ended = settings, keyring, ended
         self._handles: dict[str, ActorHandle[Any]] = {}
+
+    def check(self) -> None:
+        """Raise if the fleet has ended.
+
+        Raises:
+            NetworkError: It has, and no call to it will be answered.
+        """
+        if self._ended and self._ended.done():
+            raise create_error(
+                ErrorCodes.NETWORK_RAY_UNREACHABLE,
+                "the local fleet has ended: its Ray or its host died, or somebody took it down",
+                recovery="Close the pool and call raypool.connect() again: it starts the fleet anew, "
+                "each session from its last checkpoint.",
+            )
 
     async def ready(self, business_id: str, timeout: float) -> None:
         """Return when the business's instance is ready.
@@ -63,10 +78,10 @@ class RayFleet:
 
     async def describe(self, business_id: str) -> dict[str, Any] | None:
         """Return what the instance says of itself; None when it does not answer."""
+        asked = self._asked(business_id, lambda actor: actor.describe.remote())
         try:
-            actor = await self._actor(business_id)
-            return dict(await asyncio.wait_for(_awaited(actor.describe.remote()), 2.0))
-        except (ValueError, RayError, TimeoutError):
+            return dict(await asyncio.wait_for(self._unless_ended(asked), DESCRIBE_TIMEOUT_S))
+        except (ValueError, RayError, TimeoutError, NetworkError):
             self._handles.pop(business_id, None)
             return None
 
@@ -97,7 +112,7 @@ class RayFleet:
     async def touch(self, business_id: str) -> None:
         """Begin to count the instance's idle time anew; nothing when there is none."""
         with contextlib.suppress(ValueError, RayError):
-            await _awaited((await self._actor(business_id)).touch.remote())
+            await self._unless_ended(self._asked(business_id, lambda actor: actor.touch.remote()))
 
     async def drain(self, node_id: str, timeout: float, reason: str) -> list[dict[str, Any]]:
         """Empty a node for good; return how each stop went."""
@@ -117,7 +132,7 @@ class RayFleet:
         """
         try:
             return await self._unless_ended(self._overview())
-        except (ValueError, RayActorError):
+        except (ValueError, RayActorError, NetworkError):
             return []
 
     async def _overview(self) -> list[dict[str, Any]]:
@@ -171,35 +186,46 @@ class RayFleet:
         """Return the supervisor's answer; one that hangs is killed, and Ray restarts it."""
         supervisor = await self._supervisor()
         answer = asyncio.ensure_future(_awaited(call(supervisor)))
-        while not (await asyncio.wait({answer}, timeout=PING_EVERY_S))[0]:
-            ping: asyncio.Future[Any] = asyncio.ensure_future(_awaited(supervisor.ping.remote()))
-            ended, _ = await asyncio.wait(
-                {answer, ping}, timeout=PING_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not ended:
-                await asyncio.to_thread(ray.kill, supervisor, no_restart=False)
-        return answer.result()
+        try:
+            while not (await asyncio.wait({answer}, timeout=PING_EVERY_S))[0]:
+                await _ping(supervisor, answer)
+            return answer.result()
+        finally:
+            answer.cancel()
 
     async def _unless_ended(self, work: Coroutine[Any, Any, T]) -> T:
         if self._ended is None:
             return await work
+        try:
+            self.check()
+        except NetworkError:
+            work.close()
+            raise
         task = asyncio.ensure_future(work)
         try:
             either: set[asyncio.Future[Any]] = {task, self._ended}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             task.cancel()
-        if task.done():
-            return task.result()
-        raise create_error(
-            ErrorCodes.NETWORK_RAY_UNREACHABLE,
-            "the local fleet has ended: its Ray or its host died, or somebody took it down",
-            recovery="Close the pool and call raypool.connect() again: it starts the fleet anew, "
-            "each session from its last checkpoint.",
-        )
+        if not task.done():
+            self.check()
+        return task.result()
 
     async def _supervisor(self) -> ActorHandle[Any]:
         return await asyncio.to_thread(ensure_supervisor, self._settings, self._keyring)
+
+
+async def _ping(supervisor: ActorHandle[Any], answer: "asyncio.Future[Any]") -> None:
+    """Return when the supervisor answered anything; kill one that does not."""
+    ping: asyncio.Future[Any] = asyncio.ensure_future(_awaited(supervisor.ping.remote()))
+    try:
+        answered, _ = await asyncio.wait(
+            {answer, ping}, timeout=PING_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+        )
+    finally:
+        ping.cancel()
+    if not answered:
+        await asyncio.to_thread(ray.kill, supervisor, no_restart=False)
 
 
 def ensure_supervisor(settings: Settings, keyring: Keyring) -> ActorHandle[Any]:

@@ -1,14 +1,11 @@
 """What a large state costs, end to end: a database of 50 MB, more cookies than Chromium keeps."""
 
 import asyncio
-import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -23,7 +20,6 @@ from tests.sites.changing import ChangingSite
 MB = 2**20
 COOKIES, RECORDS, RECORD_BYTES = 5000, 5120, 10240
 BUSINESS, PATIENCE_S = "large", 120.0
-LOOK_EVERY_S = 0.05
 SLOW_US, SLOW_KEPT = 1000, 1000
 
 WRITE = """async ([records, bytes]) => {
@@ -60,10 +56,10 @@ def rows(directory: Path) -> list[Result]:
 
 async def _measured(settings: Settings, url: str, server: str) -> list[Result]:
     keyring = Keyring.parse(SecretStr(Keyring.generate()))
-    async with Redis.from_url(server) as admin, _peak_memory() as peak:
+    async with Redis.from_url(server) as admin:
         await admin.config_set("slowlog-log-slower-than", SLOW_US)
         await admin.config_set("slowlog-max-len", SLOW_KEPT)
-        before = peak()
+        before = _memory_from_now_on()
         await _give_cookies(settings, keyring)
         async with incarnation(settings, keyring, BUSINESS) as life:
             await life.run(lambda page: page.goto(url), PATIENCE_S)
@@ -79,7 +75,7 @@ async def _measured(settings: Settings, url: str, server: str) -> list[Result]:
         async with incarnation(settings, keyring, "small"):
             small = (time.perf_counter() - began) * 1000
         slow = [e["duration"] / 1000 for e in await admin.slowlog_get(SLOW_KEPT)]
-        grown = (peak() - before) / MB
+        grown = (_peak_memory() - before) / MB
     longest = max(slow, default=SLOW_US / 1000)
     size = RECORDS * RECORD_BYTES / MB
     return [
@@ -103,26 +99,17 @@ async def _give_cookies(settings: Settings, keyring: Keyring) -> None:
         await manager.update_session(session.id, storage_json=storage)
 
 
-@contextlib.asynccontextmanager
-async def _peak_memory() -> AsyncIterator[Any]:
-    """Give the block a function that tells the most memory that this process had so far, in bytes."""
-    process, most = psutil.Process(), 0
+def _memory_from_now_on() -> int:
+    """Return the memory of this process in bytes, and have the kernel forget its peak (proc(5))."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak_memory()
 
-    def look() -> int:
-        nonlocal most
-        most = max(most, process.memory_info().rss)
-        return most
 
-    async def watch() -> None:
-        while True:
-            look()
-            await asyncio.sleep(LOOK_EVERY_S)
-
-    watching = asyncio.ensure_future(watch())
-    try:
-        yield look
-    finally:
-        watching.cancel()
+def _peak_memory() -> int:
+    """Return the most memory that this process had since then, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
 
 
 def _named(cookies: Any) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ _POLL_S = 0.25
 class Fleet(Protocol):
     """The live side, as a pool uses it."""
 
+    def check(self) -> None: ...  # noqa: D102
     async def ready(self, business_id: str, timeout: float) -> None: ...  # noqa: D102
     async def run(self, business_id: str, call: bytes, timeout: float) -> Any: ...  # noqa: D102
     async def checkpoint(self, business_id: str) -> Any: ...  # noqa: D102
@@ -64,7 +65,7 @@ class Operations(VersionOperations):
         Raises:
             SessionNotFound: The business has no active session.
         """
-        session = await self._session(parse_business_id(business_id))
+        session = await _active(self.sessions, parse_business_id(business_id))
         overview = await self._fleet.overview()
         known = next((o for o in overview if o["business_id"] == business_id), None)
         return await self._status(session, known or {})
@@ -239,6 +240,7 @@ class Operations(VersionOperations):
     # -- how -----------------------------------------------------------------------------------
 
     async def _session(self, business_id: str) -> Session:
+        self._fleet.check()  # the server of a fleet that has ended is gone too: that is not why
         return await _active(self.sessions, business_id)
 
 

@@ -19,7 +19,7 @@ from raypool.errors import (
 )
 from raypool.ids import parse_business_id, parse_duration, parse_email
 from raypool.logs import get_logger, traced
-from raypool.model import CheckpointInfo, Desired, Outcome
+from raypool.model import CheckpointInfo, Desired, Outcome, Session
 from raypool.operations import KEY_PREFIX, Fleet, Operations, business_of
 from raypool.retry import RetryBudget
 from raypool.spec import parse_spec
@@ -82,13 +82,11 @@ class AsyncPool(Operations):
         parse_business_id(business_id)
         parse_spec(spec)
         with traced(business_id):
+            self._fleet.check()
+            self._fleet.check()
             before = await self.sessions.get_active_session(business_id)
-            session = await self.sessions.ensure_active(
-                business_id,
-                email=parse_email(email) if email is not None else None,
-                desired=Desired.RUNNING,
-                **spec,
-            )
+            email = parse_email(email) if email is not None else None
+            session = await self._want(business_id, email=email, **spec)
             await self._ready(business_id)
             if before and before.observed.pid and before.spec.needs_new_browser(session.spec):
                 log.warning("spec changed; it takes effect with the next browser")
@@ -150,7 +148,7 @@ class AsyncPool(Operations):
     async def _attempts(
         self, business_id: str, call: bytes, seconds: float, idempotent: bool
     ) -> tuple[Any, int]:
-        await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
+        await self._want(business_id)
         self._budget.record_call()
         attempt = 1
         while True:
@@ -253,10 +251,14 @@ class AsyncPool(Operations):
         business_id = business_of(key)
 
         async def up() -> None:
-            await self.sessions.ensure_active(business_id, desired=Desired.RUNNING)
+            await self._want(business_id)
             await self._ready(business_id)
 
         return Visit(self._fleet, business_id, up)
+
+    async def _want(self, business_id: str, **changes: Any) -> Session:
+        self._fleet.check()
+        return await self.sessions.ensure_active(business_id, desired=Desired.RUNNING, **changes)
 
     async def _ready(self, business_id: str) -> None:
         await self._fleet.ready(business_id, self._settings.start_timeout)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import ray
+import ray._private.worker as _worker
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from raypool.config import Settings
@@ -25,6 +26,10 @@ MEMORY_PER_BROWSER = 400 * 2**20
 OBJECT_STORE_BYTES = 100 * 2**20
 _CLIENT_PORT = 10001
 """Where ``ray://`` leads when the address names no port."""
+_print_of_ray = _worker.print_to_stdstream
+"""What Ray has to say of its cluster it prints, 40 lines where a raylet died (2.60; not a setting). The
+standard output of a script is the script's own: while it is connected they go to the log."""
+_SAID = 4000
 LOOPBACK = "127.0.0.2"
 """Loopback too. Ray would replace 127.0.0.1 by the address of the host."""
 _ENVIRONMENT_FILE = Path(__file__).with_name("ray.env")
@@ -119,9 +124,7 @@ def _init_driver(settings: Settings, token_file: Path | None) -> None:
         _use_token(token_file)
     # Connecting from a thread leaves the script's own signal handlers alone; Ray warns that it does.
     logging.getLogger("ray._private.worker").addFilter(_about_signals)
-    # What Ray has to say of its cluster it prints, 40 lines where a raylet died (2.60; not a setting):
-    # the standard output of a script is the script's own.
-    ray._private.worker.print_to_stdstream = _log_of_ray  # noqa: SLF001
+    _worker.print_to_stdstream = _log_of_ray
     try:
         ray.init(
             address=address,
@@ -130,13 +133,14 @@ def _init_driver(settings: Settings, token_file: Path | None) -> None:
             configure_logging=False,
         )
     except Exception as error:
+        _worker.print_to_stdstream = _print_of_ray
         raise _not_connected(address, error) from error
 
 
 def dashboard_url() -> str | None:
     """Return where the dashboard of the connected Ray is, None when it has none."""
     # Private, but the only way to learn which port it got.
-    url = ray._private.worker.get_dashboard_url()  # type: ignore[no-untyped-call]  # noqa: SLF001
+    url = _worker.get_dashboard_url()  # type: ignore[no-untyped-call]
     return f"http://{url}" if url else None
 
 
@@ -159,6 +163,7 @@ def leave() -> None:
         _connection.pools -= 1
         if not _connection.pools:
             ray.shutdown()
+            _worker.print_to_stdstream = _print_of_ray
 
 
 def local_servers() -> list[int]:
@@ -185,7 +190,9 @@ def _use_token(file: Path) -> None:
 
 
 def _log_of_ray(data: Any, ignore_prefix: bool) -> None:  # noqa: ARG001 -- as Ray calls it
-    log.warning("Ray says", what=_first_line("\n".join(data["lines"])))
+    said = "\n".join(data["lines"])
+    log.warning("Ray says", what=_first_line(said))
+    log.debug("Ray says in full", what=said[:_SAID])
 
 
 def _about_signals(record: logging.LogRecord) -> bool:

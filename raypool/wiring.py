@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from actors.client import RayFleet
 from raypool import local, logs, rays
@@ -17,6 +18,7 @@ from raypool.store.sessions import RedisSessionManager
 from raypool.sync_pool import LoopThread, Pool
 
 log = logs.get_logger(__name__)
+T = TypeVar("T")
 
 
 def connect(settings: Settings | None = None, *, say: Say | None = None) -> Pool:
@@ -81,7 +83,7 @@ async def _local(settings: Settings, say: Say) -> AsyncPool:
 
     async def left() -> None:
         member.overlook()
-        _report(await asyncio.to_thread(local.leave, member))
+        _report(await _apart(lambda: local.leave(member)))
 
     try:
         return await _attached(fleet, FleetPaths.of(settings).ray_token, ended, left)
@@ -107,10 +109,19 @@ async def _attached(
     async def close() -> None:
         await manager.close()
         if joined:
-            await asyncio.to_thread(rays.leave)
+            await _apart(rays.leave)
         await left()
 
     return AsyncPool(manager, RayFleet(settings, keyring, ended), settings, close)
+
+
+async def _apart(work: Callable[[], T]) -> T:
+    """Return what *work* does in a thread of its own: where a Ray died the shared ones may all hang."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    finally:
+        thread.shutdown(wait=False)
 
 
 def _report(unsaved: list[dict[str, Any]]) -> None:

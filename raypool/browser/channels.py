@@ -68,6 +68,8 @@ class NestedChannel:
             return await answer
         finally:
             self._awaited.pop(number, None)
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # nobody else asks for it
 
     def on(self, event: str, handler: Handler) -> None:
         """See :class:`Channel`."""

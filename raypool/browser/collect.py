@@ -30,6 +30,7 @@ from raypool.browser.stub import Stub
 from raypool.browser.tabs import Tabs
 from raypool.browser.tap import follow, listen
 from raypool.browser.targets import Targets
+from raypool.errors import BrowserError
 from raypool.logs import get_logger
 
 log = get_logger(__name__)
@@ -265,6 +266,7 @@ class Collector:
     async def settle(self) -> None:
         """Read what the first pages stored, where they left before they were followed."""
         async with self._turn:
+            await self._storage.read(self._arriving, everything=False)  # what was told is older
             await self._read_gone(but={state.key_of(_origin(page.url)) for page in self.pages})
 
     async def _read_gone(self, but: Collection[str] = ()) -> None:
@@ -301,7 +303,8 @@ class Collector:
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            level = log.debug if isinstance(error, PlaywrightError) else log.warning
+            its_end = isinstance(error, (PlaywrightError, BrowserError))
+            level = log.debug if its_end else log.warning
             level("a page was not followed", error=first_line(error))
 
 

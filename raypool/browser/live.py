@@ -127,7 +127,8 @@ class LiveBrowser:
                 self.context, self._collector, parts, warnings, is_shell=self._parts.is_shell
             )
         except PlaywrightError as error:
-            alive = self.browser.is_connected() and living([self.browser_pid])
+            both = [self.driver_pid, self.browser_pid]
+            alive = self.browser.is_connected() and living(both) == both
             raise (unfit if alive else start_failed)(error) from error
 
     async def bind(self, host: str) -> str:
@@ -252,7 +253,11 @@ async def launch(
     found = find_chromium(spec.browser, executable)
     starting = asyncio.ensure_future(start(spec, directory, found.path, warnings))
     unpacking = asyncio.ensure_future(_unpack(parts))  # has its turn while the other waits
-    started = await starting
+    try:
+        started = await starting
+    except BaseException:
+        unpacking.cancel()
+        raise
     try:
         return await _furnish(started, spec, await unpacking, on_lost, warnings), warnings
     except (BrowserError, ConfigurationError):

@@ -13,6 +13,8 @@ from raypool.browser.collect import Collector
 from raypool.browser.failures import first_line
 
 TAB_TIMEOUT_S = 15.0
+ANSWER_TIMEOUT_S = 5.0
+"""So long a page that began at its address is waited for; then the site is asked once more."""
 # What `Storage.setCookies` takes (Network.CookieParam); the rest of a cookie is derived from it.
 _COOKIE_PARAMS = (
     "name", "value", "url", "domain", "path", "secure", "httpOnly", "sameSite", "priority",
@@ -80,14 +82,14 @@ async def open_tabs(
     """
     saved = state.decode(state.TABS, parts[state.TABS]) if state.TABS in parts else {}
     tabs = saved.get("tabs") or [{"url": "about:blank"}]
-    begins_there = is_shell and _needs_nothing_before(tabs[-1])
-    empty = tabs[:-1] if begins_there else tabs  # the last: a page is listed when it is there
-    made = [await context.new_page() for _ in empty]
-    await collector.seeds.write()
-    opening = [_open_tab(collector, page, tab) for page, tab in zip(made, tabs, strict=False)]
-    if begins_there:
-        opening.append(_open_there(context, collector, tabs[-1]))
-    opened = await asyncio.gather(*opening)
+    if is_shell and len(tabs) == 1 and _needs_nothing_before(tabs[0]):
+        await collector.seeds.write()
+        opened = [await _open_there(context, collector, tabs[0])]
+    else:
+        made = [await context.new_page() for _ in tabs]
+        await collector.seeds.write()
+        opening = (_open_tab(collector, page, tab) for page, tab in zip(made, tabs, strict=True))
+        opened = await asyncio.gather(*opening)
     await collector.settle()
     pending = {}
     for (page, problem), tab in zip(opened, tabs, strict=True):
@@ -111,20 +113,29 @@ def _is_site(tab: Mapping[str, Any]) -> bool:
 async def _open_there(
     context: BrowserContext, collector: Collector, tab: Mapping[str, Any]
 ) -> tuple[Page, str | None]:
+    """Open a tab whose page begins at its address; in the other way where that does not answer."""
     try:
-        page = await collector.targets.open(tab["url"], TAB_TIMEOUT_S)
-    except (TimeoutError, PlaywrightError) as error:
+        page = await collector.targets.open(tab["url"], ANSWER_TIMEOUT_S)
+        if page.url.startswith("http"):  # else an error page: asked once more, it says why
+            return await _arrived(collector, page, tab)
+    except PlaywrightError:
+        if collector.targets.over:
+            raise
         page = await context.new_page()
-        collector.tabs.restored(page, tab)
-        return page, first_line(error)
-    if not page.url.startswith("http"):  # an error page: asked once more, it says why
-        return await _open_tab(collector, page, tab)
+    return await _open_tab(collector, page, tab)
+
+
+async def _arrived(
+    collector: Collector, page: Page, tab: Mapping[str, Any]
+) -> tuple[Page, str | None]:
     collector.tabs.restored(page, tab)
     try:
         await page.wait_for_load_state("load", timeout=TAB_TIMEOUT_S * 1000)
         await collector.followed(page)
         await _scroll(page, tab)
     except PlaywrightError as error:
+        if page.is_closed():  # a page may close itself where it began
+            raise
         return page, first_line(error)
     return page, None
 

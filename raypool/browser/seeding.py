@@ -139,7 +139,8 @@ class Seeds:
         return True
 
     def _forget(self, page: Page | None, sown: Sown | None, key: str) -> None:
-        if sown and sown.drop(key):
+        open_still = page is None or page in self._sessions
+        if sown and sown.drop(key) and open_still:
             self._install(page)
 
     def _install(self, page: Page | None) -> "asyncio.Future[Any]":

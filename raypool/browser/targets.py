@@ -53,6 +53,8 @@ class Targets:
         self._cdp, self._browser, self._context_id = cdp, PageChannel(cdp), context_id
         self._targets: dict[str, Target] = {}
         """By the id of our session with them."""
+        self.over = False
+        """Whether the browser is going, or gone."""
         self._events = {
             "Target.receivedMessageFromTarget": self._received,
             "Target.detachedFromTarget": self._detached,
@@ -65,6 +67,7 @@ class Targets:
 
     def end(self) -> None:
         """Listen no more, and wait for none: the session with the browser outlives the context."""
+        self.over = True
         for event, handler in self._events.items():
             self._cdp.remove_listener(event, handler)
         for target in self._targets.values():
@@ -74,8 +77,8 @@ class Targets:
         """Return a new page that has got an answer from *url*, or an error page instead of one.
 
         Raises:
-            TimeoutError: No answer came within *timeout* seconds; there is no such page.
-            PlaywrightError: Chromium did not make it, or it is gone already.
+            PlaywrightError: No answer came within *timeout* seconds; Chromium did not make it; or it
+                is gone already. There is no such page then.
         """
         target = await self._create(url)
         try:
@@ -84,7 +87,7 @@ class Targets:
         except TimeoutError as error:
             with contextlib.suppress(PlaywrightError):
                 await self._cdp.send("Target.closeTarget", {"targetId": target.target_id})
-            raise TimeoutError(f"no answer in {timeout:.0f} s") from error
+            raise PlaywrightError(f"no answer in {timeout:.0f} s") from error
 
     def expected(self, target_id: str) -> Target | None:
         """Return the target of a page that :meth:`open` waits for; None if it is none of them."""

@@ -58,6 +58,11 @@ with raypool.connect() as pool:
             break
         except (InstanceLost, InstanceNotReady):
             time.sleep(0.1)
+    for call in (pool.run, lambda *_: pool.wake(business)):
+        try:
+            call(business, flows.who, url)
+        except NetworkError as error:
+            trouble(error)
 with raypool.connect() as pool:
     say(who=pool.run(business, flows.who, url))
 """
@@ -307,6 +312,7 @@ def test_a_script_whose_ray_died_hears_of_it_and_goes_on(own: Own) -> None:
         assert time.monotonic() - began < 30
         assert trouble["code"] == "NETWORK_RAY_UNREACHABLE"
         assert "connect() again" in trouble["recovery"]
+        assert [goes_on.hear(), goes_on.hear()] == [trouble] * 2  # so do calls that begin after it
         assert goes_on.hear() == {"who": own.email}
         assert goes_on.end() == 0
     until(own.is_down, "the fleet is down", 10)
