@@ -83,7 +83,6 @@ class AsyncPool(Operations):
         parse_spec(spec)
         with traced(business_id):
             self._fleet.check()
-            self._fleet.check()
             before = await self.sessions.get_active_session(business_id)
             email = parse_email(email) if email is not None else None
             session = await self._want(business_id, email=email, **spec)

@@ -99,7 +99,7 @@ class Collector:
         self._hanging: set[asyncio.Task[None]] = set()
         """What a page that hangs does not answer: waited for once."""
         self._missed: set[str] = set()
-        """Storage keys of what was shown by pages that were not followed yet."""
+        """Storage keys of what was shown, and was gone or not followed yet when it could have told."""
         self._gone: set[str] = set()
         """Storage keys of what was shown, and is gone."""
         self._turn = asyncio.Lock()
@@ -189,6 +189,12 @@ class Collector:
         if not self.stub.is_own(page):
             self._gone.add(key)
 
+    def unheard(self, page: Any, key: str) -> None:
+        """See :class:`raypool.browser.documents.Listener`."""
+        if not self.stub.is_own(page):
+            self._missed.add(key)
+            self.changed.set()
+
     def _page_opened(self, page: Page) -> None:
         if self.stub.is_own(page):
             self.stub.hide(page)
@@ -247,8 +253,7 @@ class Collector:
             if everything:
                 await self._caught_up()
             await self._storage.read(self._arriving, everything=everything)
-            if everything:
-                await self._read_gone()
+            await self._read_gone(self._missed | self._gone if everything else self._left_unheard())
             await self._databases.read(self.seeds.pending, everything=everything)
             await self._files.read(self.seeds.pending, everything=everything)
             await self._others.read()
@@ -263,15 +268,16 @@ class Collector:
             _, still = await asyncio.wait(late, timeout=FOLLOW_TIMEOUT_S)
             self._hanging = {task for task in self._hanging | still if not task.done()}
 
-    async def settle(self) -> None:
-        """Read what the first pages stored, where they left before they were followed."""
-        async with self._turn:
-            await self._storage.read(self._arriving, everything=False)  # what was told is older
-            await self._read_gone(but={state.key_of(_origin(page.url)) for page in self.pages})
+    def _left_unheard(self) -> set[str]:
+        """Return the storage keys that nobody told of when they were shown, and nobody shows now."""
+        shown = {state.key_of(_origin(page.url)) for page in self.pages}
+        return self._missed - shown - {document.key for document in self.documents}
 
-    async def _read_gone(self, but: Collection[str] = ()) -> None:
+    async def _read_gone(self, keys: set[str]) -> None:
         """Read what was open, and is not any more."""
-        due = (self._missed | self._gone) - self.seeds.pending - set(but)
+        due = keys - self.seeds.pending
+        if not due:
+            return
         for key in self._missed & due:
             self._databases.doubt(key)
         self._missed -= due

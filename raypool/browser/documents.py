@@ -100,6 +100,9 @@ class Listener(Protocol):
     def gone(self, page: Any, key: str) -> None:
         """What a tab showed is gone; it may have stored something after all that was told."""
 
+    def unheard(self, page: Any, key: str) -> None:
+        """A document was shown in a tab and is gone, before it could be listened to."""
+
     def item_changed(self, page: Any, where: Message, change: Message) -> None:
         """A storage has another item.
 

@@ -90,7 +90,6 @@ async def open_tabs(
         await collector.seeds.write()
         opening = (_open_tab(collector, page, tab) for page, tab in zip(made, tabs, strict=True))
         opened = await asyncio.gather(*opening)
-    await collector.settle()
     pending = {}
     for (page, problem), tab in zip(opened, tabs, strict=True):
         if problem:

@@ -135,7 +135,7 @@ class _Tap:
         if fresh:  # what it wrote until then nobody tells
             self._listener.databases_changed(self._page, key, None)
         if main:
-            self._listener.gone(self._page, key)
+            self._listener.unheard(self._page, key)
 
     async def _key_of(self, frame_id: str) -> str:
         found = await self._channel.send("Storage.getStorageKeyForFrame", {"frameId": frame_id})

@@ -143,10 +143,11 @@ async def test_what_a_restored_tab_stores_before_it_leaves_is_known(
         await live.open_tabs(tabs(f"{pages.url}/hop#{other}"), warnings := [])
         page = await live.page()
         await page.wait_for_url(other)
-        found = await live.collect(everything=True)  # as at the end of a command
-        stored = found.parts[f"local:{pages.url}/#0/1"]
-        assert b"at first" in stored
-        assert b"at last" in stored
+        found = await live.collect(everything=False)  # as while a command runs
+        stored = f"local:{pages.url}/#0/1"
+        assert b"at first" in found.parts[stored]
+        found = await live.collect(everything=True)  # as at its end
+        assert b"at last" in found.parts[stored]
         assert not warnings
 
 
