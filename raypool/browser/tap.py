@@ -6,11 +6,14 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from playwright.async_api import Error as PlaywrightError
+
 from raypool import state
 from raypool.browser import library
 from raypool.browser.busy import BUSY_S, LOOK_EVERY_S, Flood
 from raypool.browser.channels import Channel, Message, NestedChannel
 from raypool.browser.documents import Document, Documents, Listener
+from raypool.errors import BrowserError
 from raypool.logs import get_logger
 
 log = get_logger(__name__)
@@ -103,10 +106,10 @@ class _Tap:
 
     def _context_created(self, event: Message) -> None:
         context = event["context"]
+        if context["auxData"]["isDefault"] and context["auxData"]["frameId"] == self._main:
+            self._listener.coming(self._page, context["origin"])
         if context["name"] == WORLD:
             self._worlds.add(context["id"])
-            if context["auxData"]["frameId"] == self._main:
-                self._listener.coming(self._page, context["origin"])
             self._give(self._opened(context))
 
     def _context_destroyed(self, event: Message) -> None:
@@ -120,7 +123,11 @@ class _Tap:
     async def _opened(self, context: Message) -> None:
         frame_id = context["auxData"]["frameId"]
         main = frame_id == self._main
-        key = f"{context['origin']}/" if main else await self._key_of(frame_id)
+        key = await self._key_of(frame_id)
+        # Where a page leaves while it is being equipped, our world in the next document is told with
+        # the origin of the one before (Chromium 156): that one is gone, and nobody heard it.
+        if main and key != (before := f"{context['origin']}/") and before.startswith("http"):
+            self._listener.unheard(self._page, before)
         if not key.startswith("http") or not state.lasts(key):
             return  # a document that has no origin has no storage
         fresh = key not in self._tracked
@@ -138,7 +145,11 @@ class _Tap:
             self._listener.unheard(self._page, key)
 
     async def _key_of(self, frame_id: str) -> str:
-        found = await self._channel.send("Storage.getStorageKeyForFrame", {"frameId": frame_id})
+        """Return the storage key of a frame; empty when it has none, or is gone."""
+        try:
+            found = await self._channel.send("Storage.getStorageKeyForFrame", {"frameId": frame_id})
+        except (PlaywrightError, BrowserError):
+            return ""
         return str(found["storageKey"])
 
     def _item_changed(self, event: Message) -> None:
