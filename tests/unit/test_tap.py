@@ -1,4 +1,4 @@
-"""What a page tells is known under the storage key that it has, whatever its worlds are announced with."""
+"""What a page tells is known under its own storage key, whatever its worlds are announced with."""
 
 import asyncio
 from typing import Any
